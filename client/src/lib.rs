@@ -1,0 +1,3 @@
+//! The laptop program.
+
+pub mod status;

@@ -1,0 +1,5 @@
+//! Did the provider really send this?
+
+mod verdict;
+
+pub use verdict::{Hint, Judgement, Verdict};

@@ -81,7 +81,7 @@ impl Timestamp {
     /// `HH:MM:SS` in the system's time zone.
     pub fn local_clock(self) -> String {
         match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(at) => jiff::Zoned::new(at, jiff::tz::TimeZone::system())
+            Ok(at) => jiff::ZonedDateTime::new(at, jiff::tz::TimeZone::system())
                 .strftime("%H:%M:%S")
                 .to_string(),
             Err(_) => String::from("--:--:--"),

@@ -25,6 +25,17 @@ impl Id {
     /// The alphabet of Crockford's base32, in lower case.
     const ALPHABET: &'static [u8] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+    /// The id of a moment: 48 bits of its milliseconds, then 32 bits of chance.
+    pub fn new(at: Timestamp, chance: u32) -> Id {
+        let millis = u128::from(u64::try_from(at.0 / 1000).unwrap_or(0)) & 0xffff_ffff_ffff;
+        let bits = millis << 32 | u128::from(chance);
+        let mut text = [0; 16];
+        for (i, byte) in text.iter_mut().enumerate() {
+            *byte = Id::ALPHABET[(bits >> (75 - 5 * i)) as usize & 31];
+        }
+        Id(text)
+    }
+
     /// Accepts exactly 16 characters of the alphabet.
     pub fn parse(text: &str) -> Option<Id> {
         let bytes: [u8; 16] = text.as_bytes().try_into().ok()?;

@@ -1,1 +1,21 @@
-//! tunnel
+//! A session between client and relay, and the streams in it. Today over QUIC.
+//!
+//! ```text
+//! client                                            relay
+//! Dialer::dial ── UDP, TLS 1.3, ALPN adit/1 ──► Listener::accept, Incoming::establish
+//! join          ── control: Hello, Welcome ──►  receive
+//! Session::accept ◄── one stream per exchange ── Session::open
+//! ```
+//!
+//! The transport is inside [`Session`] and [`Stream`]; nobody outside sees which one it is.
+
+mod dial;
+mod handshake;
+mod listen;
+mod session;
+pub mod windows;
+
+pub use dial::{DialError, Dialer, Target};
+pub use handshake::{Admission, ClientKey, Control, HandshakeError, join, receive};
+pub use listen::{Incoming, Listener, ListenerSecrets};
+pub use session::{Ended, RecvHalf, SendHalf, Session, Stream};

@@ -1,0 +1,52 @@
+//! What `y` puts on the clipboard.
+
+use capture::Request;
+use std::fmt::Write as _;
+
+/// A command that sends the same request to the public URL, for a POSIX shell. Framing fields
+/// are curl's business.
+pub(super) fn curl(request: &Request) -> String {
+    let mut out = format!("curl -X {} {}", quote(request.method.as_bytes()), quote(request.url().as_bytes()));
+    for (name, value) in &request.fields {
+        let framing = ["host", "content-length", "transfer-encoding", "connection", "expect"];
+        if framing.iter().any(|f| name.eq_ignore_ascii_case(f.as_bytes())) {
+            continue;
+        }
+        // `Name;` is how curl sends a field without a value.
+        let field = match value.is_empty() {
+            true => [name.as_ref(), b";"].concat(),
+            false => [name.as_ref(), b": ", value.as_ref()].concat(),
+        };
+        let _ = write!(out, " \\\n  -H {}", quote(&field));
+    }
+    if !request.body.bytes.is_empty() {
+        // Unlike `--data-binary`, it does not read a file when the body begins with @.
+        let _ = write!(out, " \\\n  --data-raw {}", quote(&request.body.bytes));
+    }
+    out
+}
+
+/// One word for the shell: `'…'`, or `$'…'` when there is something that a line cannot show.
+fn quote(bytes: &[u8]) -> String {
+    let plain = std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| text.chars().all(|c| c == '\n' || !c.is_control()))
+        .filter(|text| !text.chars().any(super::text::is_hidden));
+    if let Some(text) = plain {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    let mut out = String::from("$'");
+    for byte in bytes {
+        match byte {
+            b'\'' | b'\\' => {
+                let _ = write!(out, "\\{}", char::from(*byte));
+            }
+            0x20..0x7f => out.push(char::from(*byte)),
+            _ => {
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+    }
+    out.push('\'');
+    out
+}

@@ -1,0 +1,388 @@
+//! One attached client, from its first packet to its last: admission, names, revocation, drain.
+
+use crate::access::{Access, Denied, Grant};
+use crate::limits;
+use crate::route::{Attached, Bound, Domain, Routes};
+use crate::store::{Held, Store};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+use tunnel::{Admission, Control, Incoming, Listener, Session};
+use wire::close::Close;
+use wire::{Bind, BindRefused, Drain, EndpointName, Message, Refused, RefusedReason};
+
+/// The program and version that a client's log shows.
+const AGENT: &str = concat!("adit-relay/", env!("CARGO_PKG_VERSION"));
+
+/// How the relay is ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It runs.
+    Serving,
+    /// Clients are asked to dial again; what runs has so long to finish.
+    Draining(Duration),
+}
+
+/// Lets clients in and serves their control streams.
+#[derive(Debug)]
+pub struct Sessions {
+    access: Access,
+    store: Store,
+    routes: Arc<Routes>,
+    domain: Domain,
+    /// Grows with every session of this process, from the time of its start.
+    next: AtomicU64,
+    handshakes: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+}
+
+impl Sessions {
+    /// Names lead through `routes`, leases are kept in `store`.
+    pub fn new(access: Access, store: Store, routes: Arc<Routes>, domain: Domain) -> Sessions {
+        let start = u64::try_from(crate::store::unix_now()).unwrap_or(0) << 20;
+        Sessions {
+            access,
+            store,
+            routes,
+            domain,
+            next: AtomicU64::new(start),
+            handshakes: Arc::new(Semaphore::new(limits::HANDSHAKES)),
+            places: Arc::new(Semaphore::new(limits::SESSIONS)),
+        }
+    }
+
+    /// Accepts clients until `phase` says that the relay drains, then waits for those attached.
+    pub async fn run(self: Arc<Self>, listener: Listener, mut phase: watch::Receiver<Phase>) {
+        let mut sessions = JoinSet::new();
+        loop {
+            let incoming = tokio::select! {
+                biased;
+                _ = phase.wait_for(|phase| *phase != Phase::Serving) => break,
+                Some(_) = sessions.join_next(), if !sessions.is_empty() => continue,
+                incoming = listener.accept() => incoming,
+            };
+            let Some(incoming) = incoming else { break };
+            // Admission before cryptography: past this bound a herd would only slow itself down.
+            let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+                incoming.refuse();
+                continue;
+            };
+            let this = Arc::clone(&self);
+            let phase = phase.clone();
+            sessions.spawn(async move {
+                let Some((session, admission)) = this.handshake(incoming).await else {
+                    return;
+                };
+                drop(permit);
+                this.attend(session, admission, phase).await;
+            });
+        }
+        listener.stop_accepting();
+        while sessions.join_next().await.is_some() {}
+    }
+
+    async fn handshake(&self, incoming: Incoming) -> Option<(Session, Admission)> {
+        let peer = incoming.remote();
+        let established = tokio::time::timeout(tunnel::windows::HANDSHAKE, incoming.establish());
+        let session = match established.await {
+            Ok(Ok(session)) => session,
+            Ok(Err(error)) => {
+                info!(%peer, %error, "tunnel handshake failed");
+                return None;
+            }
+            Err(_) => {
+                info!(%peer, "tunnel handshake too slow");
+                return None;
+            }
+        };
+        match tunnel::receive(&session).await {
+            Ok(admission) => Some((session, admission)),
+            Err(error) => {
+                warn!(%peer, %error, "client refused");
+                None
+            }
+        }
+    }
+
+    async fn attend(&self, session: Session, admission: Admission, phase: watch::Receiver<Phase>) {
+        let peer = session.remote();
+        let refuse = |reason, message: String, retry_after_ms| Refused {
+            reason,
+            message,
+            retry_after_ms,
+        };
+        let grant = match self.access.admit(&admission.hello.token).await {
+            Ok(Ok(grant)) => grant,
+            Ok(Err(Denied { reason, message })) => {
+                warn!(%peer, ?reason, "client refused");
+                admission.refuse(refuse(reason, message, 0)).await;
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, "token not checked");
+                let message = String::from("the relay cannot check tokens now");
+                admission
+                    .refuse(refuse(RefusedReason::Busy, message, 5_000))
+                    .await;
+                return;
+            }
+        };
+        let Ok(_place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let message = String::from("this relay has as many clients as it takes");
+            admission
+                .refuse(refuse(RefusedReason::Busy, message, 10_000))
+                .await;
+            return;
+        };
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let attached = Arc::new(Attached {
+            id,
+            key: admission.hello.key,
+            session: session.clone(),
+        });
+        let agent = admission.hello.agent.chars().take(80).collect::<String>();
+        let control = match admission.welcome(id, AGENT).await {
+            Ok(control) => control,
+            Err(_) => return,
+        };
+        info!(session = id, %peer, token = %grant.label, ?agent, "client attached");
+        let mut attending = Attending {
+            sessions: self,
+            attached,
+            grant,
+            bound: Vec::new(),
+        };
+        let why = attending.serve(control, phase).await;
+        let names: Vec<String> = attending
+            .bound
+            .iter()
+            .map(|bound| bound.name().to_string())
+            .collect();
+        info!(session = id, %peer, ?names, why, "client left");
+        // The lease runs from now.
+        for bound in &attending.bound {
+            let (name, key) = (bound.name().clone(), attending.attached.key);
+            let token = attending.grant.label.clone();
+            let _ = self
+                .store
+                .run(move |store| store.lease(&name, &key, &token))
+                .await;
+        }
+    }
+}
+
+struct Attending<'a> {
+    sessions: &'a Sessions,
+    attached: Arc<Attached>,
+    grant: Grant,
+    bound: Vec<Bound>,
+}
+
+impl Attending<'_> {
+    /// Serves the control stream until the session is over; says why it ended.
+    async fn serve(&mut self, mut control: Control, mut phase: watch::Receiver<Phase>) -> String {
+        let session = self.attached.session.clone();
+        let mut check = tokio::time::interval(limits::TOKEN_CHECK);
+        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                biased;
+                ended = session.closed() => return ended.to_string(),
+                grace = drain_asked(&mut phase), if !draining => {
+                    draining = true;
+                    let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+                    let _ = control.send(Message::Drain(Drain { grace_ms })).await;
+                }
+                _ = check.tick() => {
+                    // A database that fails ends nobody's session.
+                    if let Ok(false) = self.sessions.access.still_holds(&self.grant).await {
+                        session.close(Close::REVOKED, "the token was revoked or has expired");
+                    }
+                }
+                message = control.recv() => {
+                    let answer = match message {
+                        Ok(Message::Bind(bind)) => self.bind(bind).await,
+                        Ok(_) => {
+                            session.close(Close::PROTOCOL, "only Bind may follow Hello");
+                            continue;
+                        }
+                        Err(error) => return error.to_string(),
+                    };
+                    if let Err(ended) = control.send(answer).await {
+                        return ended.to_string();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn bind(&mut self, bind: Bind) -> Message {
+        let id = bind.id;
+        match self.lead(&bind.name).await {
+            Ok(name) => Message::Bound(wire::Bound {
+                id,
+                url: self.sessions.domain.url(&name),
+                name: name.to_string(),
+            }),
+            Err(Denied { reason, message }) => {
+                warn!(session = self.attached.id, name = %visible(&bind.name), ?reason, "name refused");
+                Message::BindRefused(BindRefused {
+                    id,
+                    reason,
+                    message,
+                })
+            }
+        }
+    }
+
+    /// Leads a name to this client: the wanted one, or any when none is wanted.
+    async fn lead(&mut self, wanted: &str) -> Result<EndpointName, Denied> {
+        let limit = match self.grant.max_tunnels {
+            0 => limits::NAMES_PER_SESSION,
+            n => usize::try_from(n)
+                .unwrap_or(usize::MAX)
+                .min(limits::NAMES_PER_SESSION),
+        };
+        if self.bound.len() >= limit {
+            return Err(Denied {
+                reason: RefusedReason::TooManyTunnels,
+                message: format!("this token may open {limit} tunnels at once"),
+            });
+        }
+        if !wanted.is_empty() {
+            let name = EndpointName::parse(wanted).map_err(|error| Denied {
+                reason: RefusedReason::NameInvalid,
+                message: format!("{} cannot be a name: {error}", visible(wanted)),
+            })?;
+            return self.take(name).await;
+        }
+        let mut last = None;
+        for round in 0..20 {
+            let name = crate::names::random(round);
+            match self.take(name).await {
+                Ok(name) => return Ok(name),
+                Err(denied) => last = Some(denied),
+            }
+        }
+        Err(last.unwrap_or(Denied {
+            reason: RefusedReason::Busy,
+            message: String::from("no free name was found"),
+        }))
+    }
+
+    async fn take(&mut self, name: EndpointName) -> Result<EndpointName, Denied> {
+        if !self.grant.allows(&name) {
+            return Err(Denied {
+                reason: RefusedReason::NameNotAllowed,
+                message: format!(
+                    "this token may not use the name {name}, only {}",
+                    self.grant.patterns()
+                ),
+            });
+        }
+        let (key, label) = (self.attached.key, self.grant.label.clone());
+        let leased = {
+            let name = name.clone();
+            self.sessions
+                .store
+                .run(move |store| store.lease(&name, &key, &label))
+                .await
+        };
+        match leased {
+            Ok(Ok(())) => {}
+            Ok(Err(held)) => return Err(taken(&name, &held)),
+            Err(error) => {
+                tracing::error!(%error, "name not leased");
+                return Err(Denied {
+                    reason: RefusedReason::Busy,
+                    message: String::from("the relay cannot lease names now"),
+                });
+            }
+        }
+        match self
+            .sessions
+            .routes
+            .bind(name.clone(), Arc::clone(&self.attached))
+        {
+            Ok((bound, before)) => {
+                self.bound.retain(|other| other.name() != &name);
+                self.bound.push(bound);
+                if let Some(before) = before {
+                    info!(%name, from = before.id, to = self.attached.id, "name taken over");
+                    before.session.close(Close::REPLACED, name.as_str());
+                }
+                Ok(name)
+            }
+            Err(_) => Err(Denied {
+                reason: RefusedReason::NameTaken,
+                message: format!("the name {name} is in use by another client right now"),
+            }),
+        }
+    }
+}
+
+/// Waits until the relay drains; how long what runs has to finish.
+async fn drain_asked(phase: &mut watch::Receiver<Phase>) -> Duration {
+    loop {
+        if let Phase::Draining(grace) = *phase.borrow_and_update() {
+            return grace;
+        }
+        if phase.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+fn taken(name: &EndpointName, held: &Held) -> Denied {
+    let who = match held.token.as_str() {
+        "" => String::from("another client"),
+        token => format!("another client (token {})", visible(token)),
+    };
+    Denied {
+        reason: RefusedReason::NameTaken,
+        message: format!("the name {name} belongs to {who} until {}", utc(held.until)),
+    }
+}
+
+/// A text from a peer or the operator as it may stand in a message: short, no controls.
+fn visible(text: &str) -> String {
+    text.chars()
+        .take(80)
+        .flat_map(char::escape_default)
+        .collect()
+}
+
+/// `2026-11-25 04:12 UTC`, from seconds since the epoch (Howard Hinnant's `civil_from_days`).
+fn utc(seconds: i64) -> String {
+    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02} UTC",
+        rest / 3600,
+        rest % 3600 / 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_become_a_date() {
+        assert_eq!(utc(0), "1970-01-01 00:00 UTC");
+        assert_eq!(utc(1_790_000_000), "2026-09-21 14:13 UTC");
+        assert_eq!(utc(1_709_164_800), "2024-02-29 00:00 UTC");
+    }
+}

@@ -47,14 +47,6 @@ impl Routes {
         names.entry(name).or_insert(Route::Away);
     }
 
-    /// Forgets a name whose owner is away.
-    pub fn forget(&self, name: &EndpointName) {
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        if matches!(names.get(name), Some(Route::Away)) {
-            names.remove(name);
-        }
-    }
-
     /// Leads `name` to `attached` until the guard is dropped. Returns the client it led to before.
     ///
     /// # Errors

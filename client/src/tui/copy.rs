@@ -6,10 +6,23 @@ use std::fmt::Write as _;
 /// A command that sends the same request to the public URL, for a POSIX shell. Framing fields
 /// are curl's business.
 pub(super) fn curl(request: &Request) -> String {
-    let mut out = format!("curl -X {} {}", quote(request.method.as_bytes()), quote(request.url().as_bytes()));
+    let mut out = format!(
+        "curl -X {} {}",
+        quote(request.method.as_bytes()),
+        quote(request.url().as_bytes())
+    );
     for (name, value) in &request.fields {
-        let framing = ["host", "content-length", "transfer-encoding", "connection", "expect"];
-        if framing.iter().any(|f| name.eq_ignore_ascii_case(f.as_bytes())) {
+        let framing = [
+            "host",
+            "content-length",
+            "transfer-encoding",
+            "connection",
+            "expect",
+        ];
+        if framing
+            .iter()
+            .any(|f| name.eq_ignore_ascii_case(f.as_bytes()))
+        {
             continue;
         }
         // `Name;` is how curl sends a field without a value.
@@ -31,7 +44,7 @@ fn quote(bytes: &[u8]) -> String {
     let plain = std::str::from_utf8(bytes)
         .ok()
         .filter(|text| text.chars().all(|c| c == '\n' || !c.is_control()))
-        .filter(|text| !text.chars().any(super::text::is_hidden));
+        .filter(|text| !text.chars().any(crate::text::is_hidden));
     if let Some(text) = plain {
         return format!("'{}'", text.replace('\'', r"'\''"));
     }
@@ -49,4 +62,21 @@ fn quote(bytes: &[u8]) -> String {
     }
     out.push('\'');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn a_word_is_one_word_for_the_shell() {
+        for (raw, quoted) in [
+            (&b"plain"[..], "'plain'"),
+            (b"it's $HOME `x`", r"'it'\''s $HOME `x`'"),
+            (b"\x1b\xff'\\", r"$'\x1b\xff\'\\'"),
+            ("a\u{202e}b".as_bytes(), r"$'a\xe2\x80\xaeb'"),
+        ] {
+            assert_eq!(quote(raw), quoted);
+        }
+    }
 }

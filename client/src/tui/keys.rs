@@ -2,6 +2,10 @@
 //!
 //! The help page, the key bar, the buttons and `update` all read this table.
 
+use super::model::Tab;
+use KeyCode as K;
+use Message as M;
+use When::{Ask, Filter, Help, Main};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// Where a key acts.
@@ -35,7 +39,7 @@ pub(super) enum Message {
     Open,
     Back,
     SwitchPane,
-    Tab(super::model::Tab),
+    Tab(Tab),
     NextTab,
     PreviousTab,
     ScrollUp,
@@ -125,11 +129,6 @@ pub(super) struct Key {
     /// Its sentence on the help page.
     pub help: &'static str,
 }
-
-use super::model::Tab;
-use KeyCode as K;
-use Message as M;
-use When::{Ask, Filter, Help, Main};
 
 const fn key(
     chords: &'static [Chord],
@@ -253,7 +252,11 @@ mod tests {
             assert!(!key.help.is_empty() && !key.shown.is_empty(), "{key:?}");
             assert!(!key.chords.is_empty(), "{key:?}");
             for chord in key.chords {
-                assert!(taken.insert((key.when, *chord)), "twice: {chord:?} in {:?}", key.when);
+                assert!(
+                    taken.insert((key.when, *chord)),
+                    "twice: {chord:?} in {:?}",
+                    key.when
+                );
             }
         }
     }

@@ -17,7 +17,6 @@ mod copy;
 mod keys;
 mod model;
 mod screen;
-mod text;
 mod update;
 mod view;
 
@@ -140,7 +139,7 @@ pub enum Input {
     Loaded {
         delivery: Id,
         n: u32,
-        result: Result<Detail, String>,
+        result: Result<Box<Detail>, String>,
     },
     /// The answer to one of [`Effect::Replay`].
     Replayed {
@@ -182,9 +181,15 @@ where
 {
     let size = terminal.size().map_err(io::Error::other)?;
     let model = Model::new(start, now(), size);
-    Loop { model, backend, terminal, tasks: JoinSet::new(), replays: VecDeque::new(), running: 0 }
-        .run(events, inputs)
-        .await
+    Loop {
+        model,
+        backend,
+        terminal,
+        tasks: JoinSet::new(),
+        replays: VecDeque::new(),
+    }
+    .run(events, inputs)
+    .await
 }
 
 /// The loop's state. Loads and replays are its tasks and end with it.
@@ -193,9 +198,8 @@ struct Loop<B: ratatui::backend::Backend> {
     backend: Arc<dyn Backend>,
     terminal: Terminal<B>,
     tasks: JoinSet<Input>,
-    /// Replays that wait for their turn, and how many run.
+    /// Replays that wait for their turn.
     replays: VecDeque<Id>,
-    running: usize,
 }
 
 impl<B> Loop<B>
@@ -259,25 +263,34 @@ where
         }
         self.model.dirty = false;
         let model = &self.model;
-        self.terminal.draw(|frame| view::draw(model, frame)).map_err(io::Error::other)?;
+        self.terminal
+            .draw(|frame| view::draw(model, frame))
+            .map_err(io::Error::other)?;
         Ok(())
     }
 
     /// Whether the program goes on.
     fn take(&mut self, input: Input) -> io::Result<bool> {
-        if let Input::Replayed { .. } = input {
-            self.running = self.running.saturating_sub(1);
-        }
         let mut go_on = true;
         for effect in update::update(&mut self.model, input) {
             go_on = self.perform(effect)? && go_on;
         }
-        while self.running < REPLAYS
+        // What the model waits for and no longer stands in line is under way.
+        while self
+            .model
+            .replaying
+            .len()
+            .saturating_sub(self.replays.len())
+            < REPLAYS
             && let Some(delivery) = self.replays.pop_front()
         {
-            self.running += 1;
             let answer = self.backend.replay(delivery);
-            self.tasks.spawn(async move { Input::Replayed { delivery, result: answer.await } });
+            self.tasks.spawn(async move {
+                Input::Replayed {
+                    delivery,
+                    result: answer.await,
+                }
+            });
         }
         Ok(go_on)
     }
@@ -287,7 +300,11 @@ where
             Effect::Load { delivery, n } => {
                 let answer = self.backend.load(delivery, n);
                 self.tasks.spawn(async move {
-                    Input::Loaded { delivery, n, result: answer.await }
+                    Input::Loaded {
+                        delivery,
+                        n,
+                        result: answer.await.map(Box::new),
+                    }
                 });
             }
             Effect::Replay(ids) => self.replays.extend(ids),
@@ -310,5 +327,8 @@ fn input_of(event: Event) -> Option<Input> {
 }
 
 fn now() -> Now {
-    Now { wall: Timestamp::now(), steady: Instant::now() }
+    Now {
+        wall: Timestamp::now(),
+        steady: Instant::now(),
+    }
 }

@@ -4,9 +4,9 @@
 //! in which they came; a delivery that is sent again moves to the end only while FOLLOW is on, so
 //! nothing moves under a reader's eyes.
 
-use super::text;
 use super::{Detail, Start, Tips};
 use crate::status::{State, Status};
+use crate::text;
 use capture::{Attempt, Delivery, Id, Outcome, Retry, Timestamp, Trigger};
 use ratatui::layout::{Position, Size};
 use ratatui::text::Line;
@@ -64,11 +64,16 @@ pub(super) enum Focus {
 /// What stands over the panes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Overlay {
-    Help { scroll: usize },
+    Help {
+        scroll: usize,
+    },
     Copy,
     Quit,
     /// Bulk replay, before it happens.
-    Plan { ids: Vec<Id>, scroll: usize },
+    Plan {
+        ids: Vec<Id>,
+        scroll: usize,
+    },
 }
 
 /// A row of the list.
@@ -265,7 +270,9 @@ impl Model {
                 }
                 self.learn(old.as_deref(), &delivery);
                 let again = old.is_some_and(|old| old.attempts.len() < delivery.attempts.len())
-                    && delivery.latest().is_some_and(|a| a.trigger != Trigger::Replay);
+                    && delivery
+                        .latest()
+                        .is_some_and(|a| a.trigger != Trigger::Replay);
                 if again && self.follow {
                     self.deliveries.remove(&place);
                     self.append(delivery.clone());
@@ -460,7 +467,8 @@ impl Model {
     /// Notes that a load has begun, and makes room for what it brings.
     pub(super) fn begin_load(&mut self, key: (Id, u32)) {
         if self.details.len() >= DETAILS {
-            self.details.retain(|other, slot| *other == key || slot.loading);
+            self.details
+                .retain(|other, slot| *other == key || slot.loading);
         }
         let slot = self.details.entry(key).or_insert(Slot {
             result: None,
@@ -473,12 +481,12 @@ impl Model {
     }
 
     /// Takes over what a load brought.
-    pub(super) fn end_load(&mut self, key: (Id, u32), result: Result<Detail, String>) {
+    pub(super) fn end_load(&mut self, key: (Id, u32), result: Result<Box<Detail>, String>) {
         self.version += 1;
         let version = self.version;
         if let Some(slot) = self.details.get_mut(&key) {
             slot.loading = false;
-            slot.result = Some(result.map(Arc::new));
+            slot.result = Some(result.map(Arc::from));
             slot.version = version;
         }
     }
@@ -559,7 +567,10 @@ impl Model {
         let minute = self.now.wall.unix_seconds() - 61;
         self.toast.is_some()
             || matches!(self.status.state, State::Reconnecting { .. })
-            || self.arrivals.iter().any(|(second, n)| *n > 0 && *second > minute)
+            || self
+                .arrivals
+                .iter()
+                .any(|(second, n)| *n > 0 && *second > minute)
             || self.visible_deliveries().any(|d| {
                 matches!(d.retry, Retry::At { .. })
                     || d.latest().is_some_and(|a| a.outcome == Outcome::Pending)
@@ -567,7 +578,11 @@ impl Model {
     }
 
     fn visible_deliveries(&self) -> impl Iterator<Item = &Arc<Delivery>> {
-        let rows = self.rows.iter().skip(self.top).take(usize::from(self.size.height));
+        let rows = self
+            .rows
+            .iter()
+            .skip(self.top)
+            .take(usize::from(self.size.height));
         rows.map(|row| row.id)
             .chain(self.selected.map(|(id, _)| id))
             .filter_map(|id| self.delivery(id))
@@ -583,7 +598,11 @@ pub(super) fn attempt_of(delivery: &Delivery, n: u32) -> Option<&Attempt> {
 /// row does not leave the failed ones and come back.
 pub(super) fn failed(delivery: &Delivery) -> bool {
     let over = |a: &&Attempt| a.outcome != Outcome::Pending;
-    delivery.attempts.iter().rfind(over).is_some_and(|a| a.outcome.is_failure())
+    delivery
+        .attempts
+        .iter()
+        .rfind(over)
+        .is_some_and(|a| a.outcome.is_failure())
 }
 
 /// The status cell: the app's code, or what came instead of it.
@@ -592,7 +611,9 @@ pub(super) fn status_cell(outcome: &Outcome) -> String {
         Outcome::Pending => String::from("···"),
         Outcome::Answered { status, .. } => status.to_string(),
         Outcome::Failed { cause, .. } if cause.contains("timeout") => String::from("T/O"),
-        Outcome::Failed { may_have_run: true, .. } => String::from("???"),
+        Outcome::Failed {
+            may_have_run: true, ..
+        } => String::from("???"),
         Outcome::Failed { .. } => String::from("ERR"),
     }
 }
@@ -613,7 +634,13 @@ pub(super) fn badge(judgement: &Judgement, outcome: &Outcome) -> &'static str {
 /// Valid here, and the app refused it the way apps refuse signatures.
 pub(super) fn app_disagrees(judgement: &Judgement, outcome: &Outcome) -> bool {
     judgement.verdict == Verdict::Valid
-        && matches!(outcome, Outcome::Answered { status: 400 | 401 | 403, .. })
+        && matches!(
+            outcome,
+            Outcome::Answered {
+                status: 400 | 401 | 403,
+                ..
+            }
+        )
 }
 
 /// Whether `word` (in lower case) stands in what the row shows, or in its id, method, path.
@@ -624,9 +651,9 @@ fn matches(delivery: &Delivery, word: &str) -> bool {
         || has(&delivery.target)
         || delivery.provider.as_deref().is_some_and(has)
         || delivery.event.as_deref().is_some_and(has)
-        || delivery.latest().is_some_and(|a| {
-            has(&status_cell(&a.outcome)) || has(badge(&a.signature, &a.outcome))
-        })
+        || delivery
+            .latest()
+            .is_some_and(|a| has(&status_cell(&a.outcome)) || has(badge(&a.signature, &a.outcome)))
 }
 
 /// Whether `text` contains `word`, without regard to ASCII case. `word` is in lower case.

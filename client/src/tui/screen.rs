@@ -29,6 +29,7 @@ impl Screen {
     ///
     /// Stdout is not a terminal, or it refuses; nothing is left changed then.
     pub fn enter() -> io::Result<Screen> {
+        enable_raw_mode()?;
         let held = Arc::new(AtomicBool::new(true));
         let screen = Screen { held: held.clone() };
         let before = std::panic::take_hook();
@@ -36,7 +37,6 @@ impl Screen {
             give_back(&held);
             before(info);
         }));
-        enable_raw_mode()?;
         execute!(
             io::stdout(),
             EnterAlternateScreen,

@@ -7,9 +7,7 @@ use super::view;
 use super::*;
 use crate::status::{State, Status};
 use bytes::Bytes;
-use capture::{
-    Attempt, Body, BodyEnd, Outcome, Request, Response, Retry, Timing, Trigger,
-};
+use capture::{Attempt, Body, BodyEnd, Outcome, Request, Response, Retry, Timing, Trigger};
 use crossterm::event::{KeyCode, KeyModifiers, MouseButton, MouseEventKind};
 use ratatui::backend::TestBackend;
 use ratatui::layout::Size;
@@ -132,7 +130,11 @@ fn keys_open_tabs_and_panes() {
     ] {
         let mut model = model(sample(), SMALL);
         press(&mut model, keys);
-        assert_eq!((model.tab, model.focus, model.zoom), (tab, focus, zoom), "after {keys:?}");
+        assert_eq!(
+            (model.tab, model.focus, model.zoom),
+            (tab, focus, zoom),
+            "after {keys:?}"
+        );
     }
 }
 
@@ -172,7 +174,11 @@ fn a_filter_narrows_the_list_as_it_is_typed() {
         let mut model = model(sample(), SMALL);
         press(&mut model, typed);
         let ids: Vec<Id> = model.rows.iter().map(|row| row.id).collect();
-        assert_eq!(ids, shown.into_iter().map(id).collect::<Vec<_>>(), "after {typed:?}");
+        assert_eq!(
+            ids,
+            shown.into_iter().map(id).collect::<Vec<_>>(),
+            "after {typed:?}"
+        );
     }
 }
 
@@ -203,7 +209,10 @@ fn counters_follow_every_change() {
     }
     assert_eq!((model.counts.all, model.counts.failed), (6, 3));
     update(&mut model, Input::Removed(id(4)));
-    assert_eq!((model.counts.all, model.counts.failed, model.counts.errors), (5, 2, 0));
+    assert_eq!(
+        (model.counts.all, model.counts.failed, model.counts.errors),
+        (5, 2, 0)
+    );
     update(&mut model, Input::Reset(Vec::new()));
     assert_eq!(model.counts, super::model::Counts::default());
     settle(&mut model);
@@ -221,13 +230,24 @@ fn a_bulk_replay_shows_its_plan_and_then_counts() {
         let delivery = replayed(&sample()[n as usize], status);
         let attempt = delivery.attempts.len() as u32;
         // The answer and the change may come in either order.
-        let answer = Input::Replayed { delivery: id(n), result: Ok(attempt) };
+        let answer = Input::Replayed {
+            delivery: id(n),
+            result: Ok(attempt),
+        };
         let change = Input::Changed(Arc::new(delivery));
-        let (first, second) = if n == 3 { (change, answer) } else { (answer, change) };
+        let (first, second) = if n == 3 {
+            (change, answer)
+        } else {
+            (answer, change)
+        };
         update(&mut model, first);
         update(&mut model, second);
     }
-    let toast = model.toast.as_ref().map(|toast| toast.text.clone()).unwrap_or_default();
+    let toast = model
+        .toast
+        .as_ref()
+        .map(|toast| toast.text.clone())
+        .unwrap_or_default();
     assert_eq!(toast, "replayed 3: 2 accepted, 1 failed");
     assert_eq!(model.counts.failed, 1);
 }
@@ -242,7 +262,10 @@ fn a_replay_under_way_is_not_asked_twice() {
 #[test]
 fn every_copy_is_what_it_says() {
     for (key, expected) in [
-        ("u", "https://brave-otter.example.dev/webhooks/stripe?src=live"),
+        (
+            "u",
+            "https://brave-otter.example.dev/webhooks/stripe?src=live",
+        ),
         ("b", JSON),
         ("i", "0000000000000002"),
     ] {
@@ -254,16 +277,27 @@ fn every_copy_is_what_it_says() {
     let mut model = model(sample(), SMALL);
     open(&mut model, 2);
     let effects = press(&mut model, "yc");
-    let Some(Effect::Copy(curl)) = effects.first() else { panic!("{effects:?}") };
-    assert!(curl.starts_with("curl -X 'POST' 'https://brave-otter.example.dev/webhooks"), "{curl}");
-    assert!(curl.contains("-H 'Stripe-Signature: t=1,v1=5257'") && !curl.contains("Host"), "{curl}");
+    let Some(Effect::Copy(curl)) = effects.first() else {
+        panic!("{effects:?}")
+    };
+    assert!(
+        curl.starts_with("curl -X 'POST' 'https://brave-otter.example.dev/webhooks"),
+        "{curl}"
+    );
+    assert!(
+        curl.contains("-H 'Stripe-Signature: t=1,v1=5257'") && !curl.contains("Host"),
+        "{curl}"
+    );
 }
 
 #[test]
 fn a_click_does_what_the_key_does() {
     for (label, expected) in [
         ("[ r Replay ]", Some(Effect::Replay(vec![id(5)]))),
-        ("https://brave", Some(Effect::Copy("https://brave-otter.example.dev".into()))),
+        (
+            "https://brave",
+            Some(Effect::Copy("https://brave-otter.example.dev".into())),
+        ),
     ] {
         let mut model = model(sample(), LARGE);
         let effects = click(&mut model, label);
@@ -290,7 +324,14 @@ fn the_wheel_scrolls_what_is_under_it() {
     open(&mut model, 2);
     let areas = view::areas(&model);
     let pane = areas.detail.expect("a detail").body;
-    let at = |kind, row| Input::Mouse(MouseEvent { kind, column: 5, row, modifiers: KeyModifiers::NONE });
+    let at = |kind, row| {
+        Input::Mouse(MouseEvent {
+            kind,
+            column: 5,
+            row,
+            modifiers: KeyModifiers::NONE,
+        })
+    };
     update(&mut model, at(MouseEventKind::ScrollDown, pane.y));
     assert_eq!((model.scroll, model.cursor), (3, 2));
     update(&mut model, at(MouseEventKind::ScrollUp, 4));
@@ -300,9 +341,15 @@ fn the_wheel_scrolls_what_is_under_it() {
 #[test]
 fn messages_go_away_with_time() {
     let mut model = model(sample(), SMALL);
-    update(&mut model, Input::Notice("the disk is full: recording has stopped".into()));
+    update(
+        &mut model,
+        Input::Notice("the disk is full: recording has stopped".into()),
+    );
     assert!(screen(&mut model).contains("recording has stopped"));
-    let later = Now { steady: model.now.steady + Duration::from_secs(7), ..model.now };
+    let later = Now {
+        steady: model.now.steady + Duration::from_secs(7),
+        ..model.now
+    };
     update(&mut model, Input::Tick(later));
     assert!(!screen(&mut model).contains("recording has stopped"));
 }
@@ -314,12 +361,109 @@ fn an_answer_that_comes_late_is_read_again() {
     open.id = id(9);
     open.attempts[0].outcome = Outcome::Pending;
     update(&mut model, Input::Changed(Arc::new(open.clone())));
-    assert_eq!(settle(&mut model), [Effect::Load { delivery: id(9), n: 1 }]);
-    update(&mut model, Input::Loaded { delivery: id(9), n: 1, result: Err("not yet".into()) });
+    assert_eq!(
+        settle(&mut model),
+        [Effect::Load {
+            delivery: id(9),
+            n: 1
+        }]
+    );
+    update(
+        &mut model,
+        Input::Loaded {
+            delivery: id(9),
+            n: 1,
+            result: Err("not yet".into()),
+        },
+    );
     assert_eq!(settle(&mut model), []);
-    open.attempts[0].outcome = Outcome::Answered { status: 200, bytes: 0 };
+    open.attempts[0].outcome = Outcome::Answered {
+        status: 200,
+        bytes: 0,
+    };
     update(&mut model, Input::Changed(Arc::new(open)));
-    assert_eq!(settle(&mut model), [Effect::Load { delivery: id(9), n: 1 }]);
+    assert_eq!(
+        settle(&mut model),
+        [Effect::Load {
+            delivery: id(9),
+            n: 1
+        }]
+    );
+}
+
+#[test]
+fn the_status_line_never_claims_more_than_is_true() {
+    let soon = Instant::now() + Duration::from_secs(60);
+    for (state, word) in [
+        (State::Connecting, "◌ CONNECTING"),
+        (State::Online, "● ONLINE"),
+        (
+            State::Reconnecting {
+                tries: 1,
+                next_try: soon,
+            },
+            "◐ RECONNECT",
+        ),
+        (State::Draining, "◍ DRAINING"),
+        (State::Offline, "○ OFFLINE"),
+    ] {
+        for size in [SMALL, LARGE, Size::new(44, 10)] {
+            let mut model = model(sample(), size);
+            model.status.state = state.clone();
+            model.status.reason = Some("the relay is gone".into());
+            let shown = screen(&mut model);
+            assert!(
+                shown.starts_with(&format!(" {word}")),
+                "{state:?}:\n{shown}"
+            );
+            let online = state == State::Online;
+            assert_eq!(shown.contains("ONLINE"), online, "{state:?}:\n{shown}");
+            assert!(
+                online || size.width < 60 || shown.contains("the relay is gone"),
+                "{shown}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_status_cell_says_what_is_known() {
+    let failed = |cause: &str, may_have_run| Outcome::Failed {
+        status: Some(502),
+        cause: cause.into(),
+        why: "it failed".into(),
+        may_have_run,
+    };
+    for (outcome, cell) in [
+        (Outcome::Pending, "···"),
+        (answered(204), "204"),
+        (failed("app-refused", false), "ERR"),
+        (failed("app-timeout", true), "T/O"),
+        (failed("tunnel-lost", true), "???"),
+    ] {
+        assert_eq!(super::model::status_cell(&outcome), cell);
+    }
+}
+
+#[test]
+fn without_colour_there_is_none() {
+    let mut model = model(sample(), LARGE);
+    for keys in ["", "3", "4l", "\t", "?", "\u{1b}&"] {
+        press(&mut model, keys);
+        let backend = TestBackend::new(LARGE.width, LARGE.height);
+        let mut terminal = Terminal::new(backend).expect("a test backend");
+        terminal
+            .draw(|frame| view::draw(&model, frame))
+            .expect("a test backend");
+        let plain = ratatui::style::Color::Reset;
+        let buffer = terminal.backend().buffer();
+        assert!(
+            buffer
+                .content
+                .iter()
+                .all(|cell| cell.fg == plain && cell.bg == plain)
+        );
+    }
 }
 
 // What strangers send.
@@ -328,7 +472,11 @@ fn an_answer_that_comes_late_is_read_again() {
 fn nothing_from_a_request_reaches_the_terminal_unescaped() {
     let evil = "\u{1b}]52;c;aGk=\u{7}\u{9b}2J\u{202e}\u{200b}x\u{301}\u{301}\u{301}\u{301}\r\n\0";
     let mut delivery = sample().remove(3);
-    for text in [&mut delivery.method, &mut delivery.target, &mut delivery.remote] {
+    for text in [
+        &mut delivery.method,
+        &mut delivery.target,
+        &mut delivery.remote,
+    ] {
         *text = evil.into();
     }
     delivery.provider = Some(evil.into());
@@ -337,7 +485,10 @@ fn nothing_from_a_request_reaches_the_terminal_unescaped() {
     attempt.origin = evil.into();
     attempt.note = Some(evil.into());
     attempt.signature.why = Some(evil.into());
-    attempt.signature.hint = Some(Hint { code: evil.into(), sentence: evil.into() });
+    attempt.signature.hint = Some(Hint {
+        code: evil.into(),
+        sentence: evil.into(),
+    });
     let failed = Outcome::Failed {
         status: None,
         cause: evil.into(),
@@ -361,14 +512,19 @@ fn nothing_from_a_request_reaches_the_terminal_unescaped() {
             bad.request.body = body(evil.as_bytes());
             bad.request.trailers = bad.request.fields.clone();
             model.begin_load((of, 1));
-            model.end_load((of, 1), Ok(bad));
+            model.end_load((of, 1), Ok(Box::new(bad)));
         }
         update(&mut model, Input::Notice(evil.into()));
-        for keys in ["1", "b", "2", "3", "4", "/\u{1b}", "&", "n", "k1", "2", "3", "4", "y"] {
+        for keys in [
+            "1", "b", "2", "3", "4", "/\u{1b}", "&", "n", "k1", "2", "3", "4", "y",
+        ] {
             press(&mut model, keys);
             let shown = screen(&mut model);
             for c in shown.chars().filter(|c| *c != '\n') {
-                assert!(!c.is_control() && !super::text::is_hidden(c), "{c:?} after {keys}:\n{shown}");
+                assert!(
+                    !c.is_control() && !crate::text::is_hidden(c),
+                    "{c:?} after {keys}:\n{shown}"
+                );
             }
             assert!(!shown.contains("\u{301}\u{301}\u{301}"));
         }
@@ -378,19 +534,33 @@ fn nothing_from_a_request_reaches_the_terminal_unescaped() {
 #[test]
 fn no_size_panics() {
     let heights = [0, 1, 2, 3, 4, 5, 7, 11, 15, 16, 17, 19, 24, 40];
-    let widths = [0, 1, 2, 3, 5, 8, 20, 33, 44, 59, 60, 61, 80, 99, 100, 110, 200];
-    let sizes = heights.into_iter().flat_map(|height| widths.map(|width| Size { width, height }));
+    let widths = [
+        0, 1, 2, 3, 5, 8, 20, 33, 44, 59, 60, 61, 80, 99, 100, 110, 200,
+    ];
+    let sizes = heights
+        .into_iter()
+        .flat_map(|height| widths.map(|width| Size { width, height }));
     for size in sizes {
         for deliveries in [Vec::new(), sample()] {
             let mut model = model(deliveries, size);
-            for keys in ["", "4l", "\n", "+", "?G", "\u{1b}&", "ny", "\u{1b}", "_\u{1b}q", "n/xyz"] {
+            for keys in [
+                "", "4l", "\n", "+", "?G", "\u{1b}&", "ny", "\u{1b}", "_\u{1b}q", "n/xyz",
+            ] {
                 press(&mut model, keys);
                 update(&mut model, Input::Resize(size.width, size.height));
                 screen(&mut model);
                 let middle = (size.width / 2, size.height / 2);
                 let kind = MouseEventKind::ScrollDown;
                 let (column, row) = middle;
-                update(&mut model, Input::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE }));
+                update(
+                    &mut model,
+                    Input::Mouse(MouseEvent {
+                        kind,
+                        column,
+                        row,
+                        modifiers: KeyModifiers::NONE,
+                    }),
+                );
             }
         }
     }
@@ -412,7 +582,9 @@ async fn a_story_through_the_real_loop() {
     story.keys("!");
     story.sees("2 of 3 shown").await;
     story.keys("&");
-    story.sees("Replay 2 failed deliveries to http://localhost:3000?").await;
+    story
+        .sees("Replay 2 failed deliveries to http://localhost:3000?")
+        .await;
     story.keys("y");
     story.sees("replayed 2: all accepted").await;
     story.keys("!ggyi");
@@ -429,13 +601,34 @@ async fn ten_thousand_changes_are_taken_and_keys_still_work() {
     for n in 0..10_000 {
         let mut delivery = sample().remove(0);
         delivery.id = id(n);
-        story.feed.send(Input::Changed(Arc::new(delivery))).await.expect("the loop runs");
+        story
+            .feed
+            .send(Input::Changed(Arc::new(delivery)))
+            .await
+            .expect("the loop runs");
     }
     story.sees("10000 req").await;
     story.keys("g/00000042\n");
     story.sees("1 of 10000 shown").await;
     story.feed.send(Input::Stop).await.expect("the loop runs");
     story.ends().await;
+}
+
+#[tokio::test]
+async fn a_bulk_replay_is_no_storm() {
+    let mut deliveries = Vec::new();
+    for n in 0..20 {
+        let mut delivery = sample().remove(4);
+        delivery.id = id(n);
+        deliveries.push(delivery);
+    }
+    let story = Story::begin_with(deliveries, App::Silent);
+    story.keys("&");
+    story.sees("Replay 20 failed deliveries").await;
+    story.keys("y");
+    story.sees("replaying 20 deliveries").await;
+    story.keys("Q");
+    assert_eq!(story.ends().await.replayed.len(), 4);
 }
 
 #[tokio::test]
@@ -447,8 +640,14 @@ async fn a_terminal_that_goes_away_ends_the_loop() {
 
 // The stage.
 
-const SMALL: Size = Size { width: 80, height: 24 };
-const LARGE: Size = Size { width: 120, height: 40 };
+const SMALL: Size = Size {
+    width: 80,
+    height: 24,
+};
+const LARGE: Size = Size {
+    width: 120,
+    height: 40,
+};
 const JSON: &str = r#"{"id":"evt_1QxA","type":"charge.failed","data":{"object":{"amount":4900,"currency":"eur","failure_code":"card_declined","refunds":[],"paid":false}},"url":"https:\/\/api.example.com\/v1"}"#;
 /// 2026-11-25T14:04:42Z.
 const NOW: Timestamp = Timestamp(1_795_615_482_000_000);
@@ -462,7 +661,10 @@ fn utc(at: Timestamp) -> String {
 }
 
 fn model(deliveries: Vec<Delivery>, size: Size) -> Model {
-    let now = Now { wall: NOW, steady: Instant::now() };
+    let now = Now {
+        wall: NOW,
+        steady: Instant::now(),
+    };
     let mut model = Model::new(start(deliveries), now, size);
     model.clock = utc;
     settle_all(&mut model);
@@ -526,7 +728,13 @@ fn attempt(n: u32, of: u32, ago: u64, ms: u64, outcome: Outcome, signature: Judg
     }
 }
 
-fn delivery(n: u32, provider: Option<&str>, event: Option<&str>, target: &str, attempts: Vec<Attempt>) -> Delivery {
+fn delivery(
+    n: u32,
+    provider: Option<&str>,
+    event: Option<&str>,
+    target: &str,
+    attempts: Vec<Attempt>,
+) -> Delivery {
     Delivery {
         id: id(n),
         at: attempts[0].at,
@@ -563,10 +771,17 @@ fn sample() -> Vec<Delivery> {
         "/webhooks/stripe",
         vec![
             attempt(1, 1, 61, 190, answered(500), ok("stripe")),
-            Attempt { trigger: Trigger::Retry, ..attempt(2, 1, 22, 212, answered(500), ok("stripe")) },
+            Attempt {
+                trigger: Trigger::Retry,
+                ..attempt(2, 1, 22, 212, answered(500), ok("stripe"))
+            },
         ],
     );
-    charge.retry = Retry::At { at: NOW.plus(Duration::from_secs(298)), number: 2, of: 8 };
+    charge.retry = Retry::At {
+        at: NOW.plus(Duration::from_secs(298)),
+        number: 2,
+        of: 8,
+    };
     let old = judged(
         Verdict::Stale,
         "github",
@@ -586,7 +801,11 @@ fn sample() -> Vec<Delivery> {
         "/hooks/shopify",
         vec![attempt(1, 3, 15, 12, answered(401), ok("shopify"))],
     );
-    orders.retry = Retry::At { at: NOW.plus(Duration::from_secs(225)), number: 1, of: 8 };
+    orders.retry = Retry::At {
+        at: NOW.plus(Duration::from_secs(225)),
+        number: 1,
+        of: 8,
+    };
     let refused = Outcome::Failed {
         status: Some(502),
         cause: "app-refused".into(),
@@ -622,17 +841,26 @@ fn replayed(delivery: &Delivery, status: u16) -> Delivery {
     let judgement = delivery.attempts[0].signature.clone();
     let n = delivery.attempts.len() as u32 + 1;
     let again = attempt(n, 0, 0, 12, answered(status), judgement);
-    delivery.attempts.push(Attempt { trigger: Trigger::Replay, ..again });
+    delivery.attempts.push(Attempt {
+        trigger: Trigger::Replay,
+        ..again
+    });
     delivery
 }
 
 fn body(bytes: &[u8]) -> Body {
-    Body { bytes: Bytes::copy_from_slice(bytes), len: bytes.len() as u64, end: BodyEnd::Whole }
+    Body {
+        bytes: Bytes::copy_from_slice(bytes),
+        len: bytes.len() as u64,
+        end: BodyEnd::Whole,
+    }
 }
 
 fn detail(of: Id) -> Detail {
     let fields = |list: &[(&'static str, &'static str)]| {
-        list.iter().map(|(n, v)| (Bytes::from(*n), Bytes::from(*v))).collect()
+        list.iter()
+            .map(|(n, v)| (Bytes::from(*n), Bytes::from(*v)))
+            .collect()
     };
     Detail {
         request: Request {
@@ -646,7 +874,10 @@ fn detail(of: Id) -> Detail {
             target: "/webhooks/stripe?src=live".into(),
             fields: fields(&[
                 ("Host", "brave-otter.example.dev"),
-                ("User-Agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)"),
+                (
+                    "User-Agent",
+                    "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+                ),
                 ("content-type", "application/json; charset=utf-8"),
                 ("Stripe-Signature", "t=1,v1=5257"),
                 ("Content-Length", "193"),
@@ -669,7 +900,14 @@ fn detail(of: Id) -> Detail {
 fn settle_all(model: &mut Model) {
     for effect in settle(model) {
         if let Effect::Load { delivery, n } = effect {
-            update(model, Input::Loaded { delivery, n, result: Ok(detail(delivery)) });
+            update(
+                model,
+                Input::Loaded {
+                    delivery,
+                    n,
+                    result: Ok(Box::new(detail(delivery))),
+                },
+            );
         }
     }
     settle(model);
@@ -711,7 +949,12 @@ fn click(model: &mut Model, label: &str) -> Vec<Effect> {
         .unwrap_or_else(|| panic!("{label} is not on the screen:\n{shown}"));
     let column = text::width(&line[..line.find(label).unwrap_or(0)]) as u16 + 1;
     let kind = MouseEventKind::Down(MouseButton::Left);
-    let event = MouseEvent { kind, column, row: row as u16, modifiers: KeyModifiers::NONE };
+    let event = MouseEvent {
+        kind,
+        column,
+        row: row as u16,
+        modifiers: KeyModifiers::NONE,
+    };
     let effects = update(model, Input::Mouse(event));
     settle_all(model);
     effects
@@ -722,7 +965,9 @@ fn screen(model: &mut Model) -> String {
     settle_all(model);
     let backend = TestBackend::new(model.size.width, model.size.height);
     let mut terminal = Terminal::new(backend).expect("a test backend");
-    terminal.draw(|frame| view::draw(model, frame)).expect("a test backend");
+    terminal
+        .draw(|frame| view::draw(model, frame))
+        .expect("a test backend");
     text_of(terminal.backend())
 }
 
@@ -774,8 +1019,18 @@ struct World {
     copied: Vec<String>,
 }
 
-/// A backend whose app accepts everything in 12 ms.
+/// What the app behind the backend does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum App {
+    /// Accepts everything in 12 ms.
+    Accepts,
+    /// Never answers.
+    Silent,
+}
+
+/// The rest of the program.
 struct Fake {
+    app: App,
     feed: mpsc::Sender<Input>,
     world: Arc<Mutex<World>>,
 }
@@ -787,19 +1042,31 @@ impl Backend for Fake {
 
     fn replay(&self, of: Id) -> Answer<u32> {
         self.world.lock().expect("no panic").replayed.push(of);
+        if self.app == App::Silent {
+            return Box::pin(std::future::pending());
+        }
         let feed = self.feed.clone();
         Box::pin(async move {
-            let before = sample().into_iter().find(|d| d.id == of).ok_or("it is gone")?;
+            let before = sample()
+                .into_iter()
+                .find(|d| d.id == of)
+                .ok_or("it is gone")?;
             let after = replayed(&before, 200);
             let n = after.attempts.len() as u32;
             assert!(attempt_of(&after, n).is_some());
-            feed.send(Input::Changed(Arc::new(after))).await.map_err(|_| "the end")?;
+            feed.send(Input::Changed(Arc::new(after)))
+                .await
+                .map_err(|_| "the end")?;
             Ok(n)
         })
     }
 
     fn copy(&self, text: &str) -> io::Result<()> {
-        self.world.lock().expect("no panic").copied.push(text.to_owned());
+        self.world
+            .lock()
+            .expect("no panic")
+            .copied
+            .push(text.to_owned());
         Ok(())
     }
 
@@ -836,7 +1103,10 @@ impl ratatui::backend::Backend for Shared {
         self.inner.get_cursor_position()
     }
 
-    fn set_cursor_position<P: Into<ratatui::layout::Position>>(&mut self, at: P) -> Result<(), Self::Error> {
+    fn set_cursor_position<P: Into<ratatui::layout::Position>>(
+        &mut self,
+        at: P,
+    ) -> Result<(), Self::Error> {
         self.inner.set_cursor_position(at)
     }
 
@@ -873,33 +1143,57 @@ struct Story {
 
 impl Story {
     fn begin(deliveries: Vec<Delivery>) -> Story {
+        Story::begin_with(deliveries, App::Accepts)
+    }
+
+    fn begin_with(deliveries: Vec<Delivery>, app: App) -> Story {
         let (keyboard, mut pressed) = mpsc::unbounded_channel();
         let (feed, inputs) = mpsc::channel(1_024);
         let (sender, shown) = tokio::sync::watch::channel(String::new());
         let world = Arc::new(Mutex::new(World::default()));
-        let backend = Arc::new(Fake { feed: feed.clone(), world: world.clone() });
+        let backend = Arc::new(Fake {
+            app,
+            feed: feed.clone(),
+            world: world.clone(),
+        });
         let inner = TestBackend::new(SMALL.width, SMALL.height);
-        let terminal = Terminal::new(Shared { inner, shown: sender }).expect("a test backend");
+        let terminal = Terminal::new(Shared {
+            inner,
+            shown: sender,
+        })
+        .expect("a test backend");
         let events = futures_util::stream::poll_fn(move |cx| pressed.poll_recv(cx));
         let task = tokio::spawn(run(events, inputs, backend, start(deliveries), terminal));
-        Story { keyboard, feed, shown, world, task }
+        Story {
+            keyboard,
+            feed,
+            shown,
+            world,
+            task,
+        }
     }
 
     fn keys(&self, keys: &str) {
         for c in keys.chars() {
-            self.keyboard.send(Ok(Event::Key(key_event(c)))).expect("the loop runs");
+            self.keyboard
+                .send(Ok(Event::Key(key_event(c))))
+                .expect("the loop runs");
         }
     }
 
     fn changed(&self, delivery: Delivery) {
-        self.feed.try_send(Input::Changed(Arc::new(delivery))).expect("the loop runs");
+        self.feed
+            .try_send(Input::Changed(Arc::new(delivery)))
+            .expect("the loop runs");
     }
 
     /// Waits until `text` stands on the screen.
     async fn sees(&self, text: &str) {
         let mut shown = self.shown.clone();
         let wait = shown.wait_for(|screen| screen.contains(text));
-        let seen = tokio::time::timeout(Duration::from_secs(20), wait).await.is_ok();
+        let seen = tokio::time::timeout(Duration::from_secs(20), wait)
+            .await
+            .is_ok();
         assert!(seen, "{text:?} never came:\n{}", *self.shown.borrow());
     }
 
@@ -912,7 +1206,12 @@ impl Story {
 
 #[test]
 fn every_message_of_a_button_has_a_key() {
-    for message in [Message::Replay, Message::OnlyFailed, Message::ReplayFailed, Message::CopyMenu] {
+    for message in [
+        Message::Replay,
+        Message::OnlyFailed,
+        Message::ReplayFailed,
+        Message::CopyMenu,
+    ] {
         assert_ne!(super::keys::shown(super::keys::When::Main, message), "");
     }
 }

@@ -9,12 +9,14 @@ use super::keys::{self, Message, When};
 use super::model::{
     self, Batch, Focus, Model, Mood, Overlay, PageKey, Tab, attempt_of, status_cell,
 };
-use super::text;
 use super::view::layout::{Areas, Hit, when};
 use super::view::{self, overlay};
 use super::{Effect, Input};
+use crate::text;
 use capture::{Id, Outcome};
-use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+use crossterm::event::{
+    KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
 use ratatui::layout::{Position, Size};
 use std::time::Duration;
 
@@ -42,7 +44,10 @@ pub(super) fn update(model: &mut Model, input: Input) -> Vec<Effect> {
             }
             return Vec::new();
         }
-        Input::Mouse(MouseEvent { kind: MouseEventKind::Moved | MouseEventKind::Up(_), .. }) => {
+        Input::Mouse(MouseEvent {
+            kind: MouseEventKind::Moved | MouseEventKind::Up(_),
+            ..
+        }) => {
             return Vec::new();
         }
         _ => model.dirty = true,
@@ -66,7 +71,11 @@ pub(super) fn update(model: &mut Model, input: Input) -> Vec<Effect> {
             report_replay(model, id);
             Vec::new()
         }
-        Input::Loaded { delivery, n, result } => {
+        Input::Loaded {
+            delivery,
+            n,
+            result,
+        } => {
             model.end_load((delivery, n), result);
             Vec::new()
         }
@@ -115,9 +124,10 @@ pub(super) fn settle(model: &mut Model) -> Vec<Effect> {
     let areas = view::areas(model);
     if let Some(pane) = &areas.list {
         let height = usize::from(pane.body.height).max(1);
-        let last = model.rows.len().saturating_sub(height);
-        model.top = model.top.clamp((model.cursor + 1).saturating_sub(height), model.cursor.max(0));
-        model.top = model.top.min(last.max((model.cursor + 1).saturating_sub(height)));
+        // The cursor stays on the screen, and no row is left empty while there are more.
+        let first = (model.cursor + 1).saturating_sub(height);
+        let full = model.rows.len().saturating_sub(height);
+        model.top = model.top.clamp(first, model.cursor).min(full.max(first));
     }
     let current = model.current().map(|(d, a)| (d.id, a.n));
     let mut effects = Vec::new();
@@ -125,12 +135,19 @@ pub(super) fn settle(model: &mut Model) -> Vec<Effect> {
         let slot = model.details.get(&key);
         if slot.is_none_or(|slot| slot.stale && !slot.loading) {
             model.begin_load(key);
-            effects.push(Effect::Load { delivery: key.0, n: key.1 });
+            effects.push(Effect::Load {
+                delivery: key.0,
+                n: key.1,
+            });
         }
     }
     if let Some(pane) = &areas.detail {
         lay_out(model, current, pane.body.width, pane.body.height);
-        let most = model.page.lines.len().saturating_sub(usize::from(pane.body.height));
+        let most = model
+            .page
+            .lines
+            .len()
+            .saturating_sub(usize::from(pane.body.height));
         model.scroll = model.scroll.min(most);
     }
     effects
@@ -145,7 +162,9 @@ fn lay_out(model: &mut Model, current: Option<(Id, u32)>, width: u16, height: u1
         slot.result.as_ref()?;
         let exact_bytes = matches!(model.tab, Tab::Request)
             || model.tab == Tab::Response
-                && model.current().is_some_and(|(_, a)| a.outcome != Outcome::Pending);
+                && model
+                    .current()
+                    .is_some_and(|(_, a)| a.outcome != Outcome::Pending);
         exact_bytes.then_some(PageKey {
             id,
             n,
@@ -167,7 +186,9 @@ fn key(model: &mut Model, event: KeyEvent) -> Vec<Effect> {
     if let Some(message) = keys::find(when, &event) {
         return act(model, message);
     }
-    let plain = !event.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
+    let plain = !event
+        .modifiers
+        .intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
     if when == When::Filter
         && plain
         && let KeyCode::Char(c) = event.code
@@ -353,7 +374,10 @@ fn act(model: &mut Model, message: Message) -> Vec<Effect> {
             model.interrupt = Some(model.now.steady + model::TOAST);
             model.overlay = None;
             model.typing = false;
-            model.say(Mood::Plain, "Ctrl-c again quits; the URL stops working then");
+            model.say(
+                Mood::Plain,
+                "Ctrl-c again quits; the URL stops working then",
+            );
         }
         Message::Confirm => match model.overlay.take() {
             Some(Overlay::Quit) => return vec![Effect::Quit],
@@ -414,7 +438,11 @@ fn step(model: &mut Model, n: usize, up: bool) {
 
 fn step_rows(model: &mut Model, n: usize, up: bool) {
     model.refresh_rows();
-    let to = if up { model.cursor.saturating_sub(n) } else { model.cursor.saturating_add(n) };
+    let to = if up {
+        model.cursor.saturating_sub(n)
+    } else {
+        model.cursor.saturating_add(n)
+    };
     choose(model, to);
 }
 
@@ -436,7 +464,9 @@ fn scroll(model: &mut Model, n: usize, up: bool) {
 }
 
 fn scroll_overlay(model: &mut Model, n: usize, up: bool) {
-    let body = view::areas(model).overlay.map_or(0, |over| usize::from(over.body.height));
+    let body = view::areas(model)
+        .overlay
+        .map_or(0, |over| usize::from(over.body.height));
     let most = overlay::height(model).saturating_sub(body);
     if let Some(Overlay::Help { scroll } | Overlay::Plan { scroll, .. }) = &mut model.overlay {
         *scroll = match up {
@@ -447,7 +477,12 @@ fn scroll_overlay(model: &mut Model, n: usize, up: bool) {
 }
 
 fn page_height(model: &Model) -> usize {
-    let Areas { list, detail, overlay, .. } = view::areas(model);
+    let Areas {
+        list,
+        detail,
+        overlay,
+        ..
+    } = view::areas(model);
     let body = match (overlay, model.focus) {
         (Some(over), _) => over.body,
         (None, Focus::List) => list.map_or_else(Default::default, |pane| pane.body),
@@ -489,14 +524,21 @@ fn replay(model: &mut Model, mut ids: Vec<Id>) -> Vec<Effect> {
         [one] => one.short().to_owned(),
         many => text::count(many.len(), "delivery", "deliveries"),
     };
-    model.say(Mood::Plain, format!("replaying {what} to {} …", model.status.origin));
+    model.say(
+        Mood::Plain,
+        format!("replaying {what} to {} …", model.status.origin),
+    );
     vec![Effect::Replay(ids)]
 }
 
 /// Says how a replay of `id` ended, once it has.
 fn report_replay(model: &mut Model, id: Id) {
-    let Some(Some(n)) = model.replaying.get(&id).copied() else { return };
-    let Some(attempt) = model.delivery(id).and_then(|d| attempt_of(d, n)).cloned() else { return };
+    let Some(Some(n)) = model.replaying.get(&id).copied() else {
+        return;
+    };
+    let Some(attempt) = model.delivery(id).and_then(|d| attempt_of(d, n)).cloned() else {
+        return;
+    };
     if attempt.outcome == Outcome::Pending {
         return;
     }
@@ -504,12 +546,19 @@ fn report_replay(model: &mut Model, id: Id) {
     model.batch.done += 1;
     let good = !attempt.outcome.is_failure();
     model.batch.good += usize::from(good);
-    let Batch { total, done, good: accepted } = model.batch;
+    let Batch {
+        total,
+        done,
+        good: accepted,
+    } = model.batch;
     if total > 1 {
         let text = match done < total {
             true => format!("replayed {done} of {total} …"),
             false if accepted == total => format!("replayed {total}: all accepted"),
-            false => format!("replayed {total}: {accepted} accepted, {} failed", total - accepted),
+            false => format!(
+                "replayed {total}: {accepted} accepted, {} failed",
+                total - accepted
+            ),
         };
         let mood = match (done < total, accepted == done) {
             (true, _) => Mood::Plain,
@@ -528,7 +577,9 @@ fn report_replay(model: &mut Model, id: Id) {
 }
 
 fn copy_of_request(model: &mut Model, what: Message) -> Vec<Effect> {
-    let Some((delivery, _)) = model.current() else { return Vec::new() };
+    let Some((delivery, _)) = model.current() else {
+        return Vec::new();
+    };
     if what == Message::CopyId {
         let id = delivery.id.to_string();
         return copied(model, "the id", id);
@@ -543,7 +594,10 @@ fn copy_of_request(model: &mut Model, what: Message) -> Vec<Effect> {
         _ => match std::str::from_utf8(&request.body.bytes) {
             Ok(body) if request.body.is_exact() => copied(model, "the body", body.to_owned()),
             Ok(body) => copied(model, "the part of the body that was kept", body.to_owned()),
-            Err(_) => say(model, "the body is not text; client show ID --body writes its bytes"),
+            Err(_) => say(
+                model,
+                "the body is not text; client show ID --body writes its bytes",
+            ),
         },
     }
 }
@@ -551,9 +605,15 @@ fn copy_of_request(model: &mut Model, what: Message) -> Vec<Effect> {
 fn copied(model: &mut Model, what: &str, text: String) -> Vec<Effect> {
     if text.len() > COPY {
         let size = text::bytes(text.len() as u64);
-        return say(model, &format!("{what} is too long for a terminal to copy: {size}"));
+        return say(
+            model,
+            &format!("{what} is too long for a terminal to copy: {size}"),
+        );
     }
-    model.say(Mood::Good, format!("copied {what} ({})", text::bytes(text.len() as u64)));
+    model.say(
+        Mood::Good,
+        format!("copied {what} ({})", text::bytes(text.len() as u64)),
+    );
     vec![Effect::Copy(text)]
 }
 

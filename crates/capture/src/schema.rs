@@ -79,7 +79,6 @@ const MIGRATIONS: &[&str] = &["
         PRIMARY KEY (delivery, n)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX attempt_request ON attempt (request);
-    CREATE INDEX attempt_pending ON attempt (run) WHERE state = 'pending';
 
     CREATE TABLE response (
         delivery      INTEGER NOT NULL,

@@ -11,6 +11,7 @@ use crate::record::{Delivery, Id, Request, Response, Timestamp};
 use crate::recorder::{Arrival, Recorder};
 use crate::schema;
 use crate::writer::{Run, Writer, disk_words};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::collections::HashMap;
 use std::fmt;
@@ -77,20 +78,20 @@ impl Default for Limits {
 pub enum Health {
     /// Everything is.
     Recording {
-        /// Records that lost a body since the store was opened.
+        /// Bodies that were dropped from the record since the store was opened.
         dropped: u64,
     },
     /// The disk refuses. Summaries stay in memory; recording goes on by itself when it can.
     Stopped {
         /// In a few words, such as `disk full`.
         why: String,
-        /// Records that lost a body since the store was opened.
+        /// Bodies that were dropped from the record since the store was opened.
         dropped: u64,
     },
 }
 
 impl Health {
-    /// Records that lost a body since the store was opened.
+    /// Bodies that were dropped from the record since the store was opened.
     pub fn dropped(&self) -> u64 {
         match self {
             Health::Recording { dropped } | Health::Stopped { dropped, .. } => *dropped,
@@ -294,7 +295,10 @@ impl Store {
                 None => return Err(wrong(error)),
             }
         }
-        let known = newest_in_memory(&connection, limits.in_memory).map_err(wrong)?;
+        let known = connection
+            .unchecked_transaction()
+            .and_then(|moment| newest_in_memory(&moment, limits.in_memory))
+            .map_err(wrong)?;
         let readers = (reader(&file).map_err(wrong)?, reader(&file).map_err(wrong)?);
 
         let store = Store::start(Some(path), limits, connection, Some(readers))?;
@@ -310,6 +314,7 @@ impl Store {
             ..limits
         };
         let opened = Connection::open_in_memory().and_then(|mut connection| {
+            steady(&connection)?;
             connection.pragma_update(None, "foreign_keys", true)?;
             schema::migrate(&mut connection)
                 .map_err(|e| e.err().unwrap_or(rusqlite::Error::InvalidQuery))?;
@@ -687,8 +692,16 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(32);
+    steady(&connection)?;
     Ok(connection)
+}
+
+/// Lets prepared statements stay prepared. By default this SQLite plans some of them anew whenever
+/// another value is bound, which took most of the time of reading many deliveries.
+fn steady(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(32);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn reader(file: &Path) -> rusqlite::Result<Connection> {

@@ -810,13 +810,20 @@ async fn what_is_removed_stays_removed() {
     assert_eq!(all.iter().map(|d| d.id).collect::<Vec<_>>(), [id(1), id(3)]);
     assert!(store.request(id(2)).await.unwrap().is_none());
 
-    let mut secret = store.arrived(arrival(6));
-    secret.request_body(&Bytes::from("a secret ".repeat(100_000)));
-    drop(secret);
-    store.clear().await.unwrap();
-    for name in [FILE_NAME, "capture.sqlite3-wal"] {
-        let bytes = std::fs::read(folder.path().join(name)).unwrap();
-        assert!(!bytes.windows(8).any(|w| w == b"a secret"), "{name}");
+    for all in [false, true] {
+        let mut secret = store.arrived(arrival(6));
+        secret.request_body(&Bytes::from("a secret ".repeat(100_000)));
+        drop(secret);
+        store.flush().await;
+        let removed = match all {
+            true => store.clear().await,
+            false => store.remove(&[id(6)]).await,
+        };
+        removed.unwrap();
+        for name in [FILE_NAME, "capture.sqlite3-wal"] {
+            let bytes = std::fs::read(folder.path().join(name)).unwrap();
+            assert!(!bytes.windows(8).any(|w| w == b"a secret"), "{name}");
+        }
     }
     finish(store.arrived(arrival(5)), 200);
     let all = store.list(Query::default()).await.unwrap();

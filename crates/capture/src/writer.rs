@@ -153,6 +153,11 @@ impl Writer {
         let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
         let mut numbers = Vec::new();
 
+        // What a person asks to forget is overwritten, not only marked as free.
+        let asked = jobs.iter().any(|job| !matches!(job, Job::Save(_)));
+        if asked {
+            connection.pragma_update(None, "secure_delete", true)?;
+        }
         let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if !self.run.known {
             change.execute(
@@ -182,7 +187,10 @@ impl Writer {
 
         self.run.known = true;
         self.numbers.extend(numbers);
-        give_back(&connection, jobs.iter().any(|j| matches!(j, Job::Clear(_))));
+        if asked {
+            connection.pragma_update(None, "secure_delete", false)?;
+        }
+        give_back(&connection, jobs);
         drop(connection);
         if !too_old.is_empty() {
             self.model().forget(&too_old, false);
@@ -389,22 +397,36 @@ fn used(connection: &Connection) -> rusqlite::Result<u64> {
 }
 
 /// Gives free pages back to the disk: a few at a time when most of the file is free, all of them
-/// when it was `cleared`, so that nothing of what was forgotten is left in the file.
-fn give_back(connection: &Connection, cleared: bool) {
+/// when it was cleared. After anything a person removed, the log goes too: it holds old pages.
+fn give_back(connection: &Connection, jobs: &[Job]) {
+    let cleared = jobs.iter().any(|job| matches!(job, Job::Clear(_)));
+    let removed = jobs.iter().any(|job| matches!(job, Job::Remove(..)));
     let count = |pragma: &str| -> i64 {
         connection
             .pragma_query_value(None, pragma, |row| row.get(0))
             .unwrap_or(0)
     };
     let free = count("freelist_count");
-    let tidied = if cleared {
-        connection.execute_batch("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
-    } else if free > FREE_PAGES && free * 2 > count("page_count") {
-        connection.execute_batch("PRAGMA incremental_vacuum(1024)")
-    } else {
-        return;
+    // Each step of these statements does a part of the work.
+    let all_steps = |sql: &str| -> rusqlite::Result<()> {
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
     };
-    if let Err(error) = tidied {
+    let pages = if cleared {
+        all_steps("PRAGMA incremental_vacuum")
+    } else if free > FREE_PAGES && free * 2 > count("page_count") {
+        all_steps("PRAGMA incremental_vacuum(1024)")
+    } else {
+        Ok(())
+    };
+    let log = if cleared || removed {
+        all_steps("PRAGMA wal_checkpoint(TRUNCATE)")
+    } else {
+        Ok(())
+    };
+    for error in [pages, log].into_iter().filter_map(Result::err) {
         // The records are as they should be; only space is not given back yet.
         debug!(%error, "free space stays in the file");
     }

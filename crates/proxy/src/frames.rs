@@ -8,8 +8,8 @@ use wire::{Frame, FrameDecoder};
 /// Bytes read from a stream at once.
 const READ: usize = 64 * 1024;
 
-/// Body chunks up to this size are copied behind their frame header and sent in one write; larger
-/// ones are written from where they are.
+/// Body chunks up to this size are copied behind their frame header, to leave in one write with
+/// what is around them; larger ones are written from where they are.
 const COPY: usize = 16 * 1024;
 
 /// Why no frame came.
@@ -77,8 +77,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// The stream below and the bytes already read from it, once the exchange turns into raw
     /// bytes.
-    pub fn into_raw(self) -> (R, BytesMut) {
-        (self.io, self.buf)
+    pub fn raw(&mut self) -> (&mut R, BytesMut) {
+        (&mut self.io, self.buf.split())
     }
 }
 
@@ -104,7 +104,8 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         frame.encode(&mut self.buf);
     }
 
-    /// Sends body bytes, and all that was put before.
+    /// Takes body bytes: a few are put into the buffer, to leave with what follows; many are sent
+    /// at once, behind all that was put before.
     ///
     /// # Errors
     ///
@@ -113,7 +114,10 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         wire::codec::data_header(bytes.len(), &mut self.buf);
         if bytes.len() <= COPY {
             self.buf.extend_from_slice(bytes);
-            return self.flush().await;
+            return match self.buf.len() < READ {
+                true => Ok(()),
+                false => self.flush().await,
+            };
         }
         self.flush().await?;
         self.io.write_all(bytes).await
@@ -125,6 +129,9 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     ///
     /// When the peer has lost interest or the session is over.
     pub async fn flush(&mut self) -> io::Result<()> {
+        if self.buf.is_empty() {
+            return Ok(());
+        }
         let written = self.io.write_all(&self.buf).await;
         self.buf.clear();
         written
@@ -148,5 +155,10 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// The stream below.
     pub fn get_ref(&self) -> &W {
         &self.io
+    }
+
+    /// The stream below, once the exchange turns into raw bytes.
+    pub fn raw(&mut self) -> &mut W {
+        &mut self.io
     }
 }

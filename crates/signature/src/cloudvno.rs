@@ -7,15 +7,17 @@
 //! Nothing stands between URL and parameters, so `…?t=1` with `a=2` and `…?t=1a=2` with nothing
 //! have one signature: whoever saw a request can move the border. Readings that count the query
 //! among the parameters therefore never come before those that do not. And fields are covered,
-//! bytes are not: order, encoding and doubles of the body can change unseen.
+//! bytes are not: order, encoding and doubles of the body can change unseen. Worst is a double:
+//! `a=1` becomes `a=1&a=2` and still matches where the first of a name counts, which is why that
+//! reading is named on the screen.
 //!
 //! Source: CloudVNO, Webhooks Overview, "Securing Webhooks".
 
 use crate::form::{Fields, Kind};
 use crate::json::{Json, Style};
 use crate::python::{self, quote_plus};
+use crate::request::Request;
 use crate::url;
-use crate::verify::Request;
 
 /// One text that CloudVNO may have signed.
 #[derive(Clone, Debug)]
@@ -315,4 +317,130 @@ fn small_escapes(text: &str) -> String {
         let (hex, rest) = piece.split_at_checked(2).unwrap_or((piece, ""));
         format!("{small}%{}{rest}", hex.to_ascii_lowercase())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::request::Message;
+
+    fn read<T>(url: &str, kind: &str, body: &[u8], act: impl FnOnce(&Request<'_>) -> T) -> T {
+        let headers: &[(&[u8], &[u8])] = &[(b"Content-Type", kind.as_bytes())];
+        act(&Request::new(Message {
+            method: "POST",
+            url,
+            headers,
+            body,
+            at: 0,
+        }))
+    }
+
+    #[test]
+    fn the_signed_text_of_each_vector_is_a_reading() {
+        let vectors: Value = serde_json::from_str(include_str!("../tests/vectors.json")).unwrap();
+        let text = |vector: &Value, key: &str| vector[key].as_str().map(String::from);
+        let mut seen = 0;
+        for vector in vectors.as_array().unwrap() {
+            let Some(signed) = text(vector, "signed_text") else {
+                continue;
+            };
+            let body = text(vector, "body_base64").unwrap();
+            let body = base64::engine::general_purpose::STANDARD
+                .decode(body)
+                .unwrap();
+            let headers = vector["headers"].as_array().unwrap();
+            let kind = headers.iter().find(|header| header[0] == "Content-Type");
+            let kind = kind.map_or("", |header| header[1].as_str().unwrap());
+            let url = text(vector, "url").unwrap();
+            let found = read(&url, kind, &body, |request| {
+                readings(request)
+                    .into_iter()
+                    .find(|reading| reading.text == signed)
+            });
+            assert_eq!(
+                found.map(|reading| reading.words.into()),
+                text(vector, "reading")
+            );
+            seen += 1;
+        }
+        assert_eq!(seen, 28);
+    }
+
+    #[test]
+    fn readings_come_in_their_order() {
+        let words = read("https://h/w?a=0", "", b"a=1&a=2&e=", |request| {
+            readings(request)
+                .into_iter()
+                .map(|r| (r.text, r.usual))
+                .collect::<Vec<_>>()
+        });
+        let texts = [
+            "https://h/w?a=0a=2&e=",
+            "https://h/w?a=0a=1&e=",
+            "https://h/w?a=0a=2",
+            "https://h/wa=2&e=",
+            "https://h/w?a=0a=2&e=",
+        ];
+        assert_eq!(words, texts.map(|text| (text.to_string(), false)));
+    }
+
+    #[test]
+    fn slips_are_what_other_senders_sign() {
+        let texts = read("https://h/w", "", b"b=~*%20'&a=1&a=%2F", |request| {
+            slips(request)
+                .into_iter()
+                .map(|slip| (slip.code, String::from_utf8(slip.text).unwrap()))
+                .collect::<Vec<_>>()
+        });
+        let expected = [
+            ("params-unsorted", "https://h/wb=~%2A+%27&a=1&a=%2F"),
+            ("params-space-as-percent20", "https://h/wa=%2F&b=~%2A%20%27"),
+            ("params-plain-concatenation", "https://h/wa/b~* '"),
+            ("params-not-encoded", "https://h/wa=/&b=~* '"),
+            ("params-tilde-encoded", "https://h/wa=%2F&b=%7E*+%27"),
+            ("params-star-kept", "https://h/wa=%2F&b=~*%20'"),
+            ("params-small-hex", "https://h/wa=%2f&b=~%2a+%27"),
+            ("params-utf16-order", "https://h/wa=%2F&b=~%2A+%27"),
+            (
+                "params-lists",
+                "https://h/wa=%5B%271%27%2C+%27%2F%27%5D&b=%5B%22~%2A+%27%22%5D",
+            ),
+            ("raw-body-only", "b=~*%20'&a=1&a=%2F"),
+            ("url-and-raw-body", "https://h/wb=~*%20'&a=1&a=%2F"),
+            ("url-only", "https://h/w"),
+        ];
+        assert_eq!(texts, expected.map(|(code, text)| (code, text.to_string())));
+        let literals = read("u://h", "", b"{\"b\":[1.0,null],\"a\":true}", |request| {
+            let mut slips = slips(request).into_iter();
+            slips
+                .find(|slip| slip.code == "json-literals")
+                .unwrap()
+                .text
+        });
+        assert_eq!(literals, b"u://ha=true&b=%5B1.0%2Cnull%5D");
+    }
+
+    #[test]
+    fn what_cpython_raises_on_is_no_reading() {
+        for body in [
+            "{\"a\":\"\\ud800\"}",
+            "{\"\\ud800\":1}",
+            "[1]",
+            "1",
+            "{\"a\":1}x",
+        ] {
+            let none = read("https://h", "application/json", body.as_bytes(), |r| {
+                readings(r).is_empty()
+            });
+            assert!(none, "{body}");
+        }
+        let long = format!("{{\"a\":[{}]}}", "1".repeat(4301));
+        assert!(read("https://h", "", long.as_bytes(), |request| readings(
+            request
+        )
+        .is_empty()));
+    }
 }

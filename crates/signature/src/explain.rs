@@ -11,12 +11,14 @@ use zeroize::Zeroizing;
 
 use crate::catalogue::Catalogue;
 use crate::cloudvno;
-use crate::json::{Gap, Json, Style};
+use crate::encoding::decode_secret;
+use crate::json::{Gap, Style};
 use crate::mac::{self, Hash, Key, Secret};
+use crate::request::{Fault, Message, Request};
 use crate::scheme::{Component, Encoding, KeyForm, Kind, Provider, SignedText, Template, Unit};
 use crate::url::{self, Url};
 use crate::verdict::{Hint, Verdict};
-use crate::verify::{Fault, Frame, Keys, Message, Request, decode_secret};
+use crate::verify::{Frame, Keys};
 
 /// Most MACs of one explanation.
 const MAX_MACS: usize = 64;
@@ -568,15 +570,24 @@ impl Search<'_> {
         let url = Url::split(message.url).filter(|_| relevant)?;
         let mut guesses: Vec<(&str, String, &str)> = Vec::new();
         let secure = url.scheme.eq_ignore_ascii_case("https");
-        let (scheme, has) = if secure {
-            ("http", "the sender has the http address; change it there")
-        } else {
-            (
-                "https",
-                "the sender has the https address; change it there, or the scheme here",
-            )
-        };
-        guesses.push(("url-scheme-http", Url { scheme, ..url }.join(), has));
+        let other = if secure { "http" } else { "https" };
+        guesses.push((
+            if secure {
+                "url-scheme-http"
+            } else {
+                "url-scheme-https"
+            },
+            Url {
+                scheme: other,
+                ..url
+            }
+            .join(),
+            if secure {
+                "the sender has the http address; change it there"
+            } else {
+                "the sender has the https address; change it there, or the scheme here"
+            },
+        ));
         let slashed = format!("{}/", url.path);
         let path = url.path.strip_suffix('/').unwrap_or(&slashed);
         guesses.push((
@@ -839,9 +850,7 @@ impl Search<'_> {
                     ),
                 ));
             }
-            if matches!(json, Json::Map(_) | Json::List(_)) {
-                seen.push(body);
-            }
+            seen.push(body);
         }
         None
     }

@@ -1,7 +1,10 @@
 //! Form fields out of a body or a query, as Python's web frameworks read them.
 
-/// Longest body whose fields are read, in bytes; an MMS with pictures fits.
+/// Longest multipart body that is read, in bytes; an MMS with pictures fits.
 const MAX_BYTES: usize = 16 << 20;
+/// Longest text of all fields, in bytes before decoding. Encoded again it may be six times as long,
+/// once for each of a handful of readings.
+const MAX_TEXT: usize = 2 << 20;
 /// Most fields of one form. Django stops at 1,000.
 const MAX_FIELDS: usize = 10_000;
 
@@ -74,9 +77,6 @@ impl Kind {
     /// A body without a Content-Type is one if it is text with a `=` in it and does not start as
     /// JSON does.
     pub(crate) fn fields(&self, body: &[u8]) -> Option<Fields> {
-        if body.len() > MAX_BYTES {
-            return None;
-        }
         match self {
             Kind::Urlencoded(charset) => parse_qsl(body, *charset),
             Kind::Multipart(charset, boundary) => multipart(body, boundary, *charset),
@@ -98,7 +98,7 @@ impl Kind {
 /// `urllib.parse.parse_qsl(text, keep_blank_values=True)`: `&` separates, `+` is a blank, a name
 /// without `=` has an empty value, `%zz` stays. `None` beyond the bounds.
 pub(crate) fn parse_qsl(bytes: &[u8], charset: Charset) -> Option<Fields> {
-    if bytes.len() > MAX_BYTES {
+    if bytes.len() > MAX_TEXT {
         return None;
     }
     let text = charset.decode(bytes);
@@ -166,6 +166,9 @@ fn unquote_bytes(bytes: &[u8]) -> Vec<u8> {
 /// The parts of a `multipart/form-data` body that have a name and no file name.
 /// Source: RFC 7578.
 fn multipart(body: &[u8], boundary: &[u8], charset: Charset) -> Option<Fields> {
+    if body.len() > MAX_BYTES {
+        return None;
+    }
     let marker = [b"--", boundary].concat();
     let between = [b"\r\n--", boundary].concat();
     let mut rest = body.strip_prefix(marker.as_slice()).or_else(|| {
@@ -173,7 +176,7 @@ fn multipart(body: &[u8], boundary: &[u8], charset: Charset) -> Option<Fields> {
         find(body, &between).map(|at| &body[at + between.len()..])
     })?;
     let mut fields = Vec::new();
-    let mut parts = 0;
+    let (mut parts, mut text) = (0, 0);
     loop {
         if rest.starts_with(b"--") {
             return Some(fields);
@@ -195,6 +198,10 @@ fn multipart(body: &[u8], boundary: &[u8], charset: Charset) -> Option<Fields> {
             },
         };
         if let Some(field) = text_part(head, value, charset) {
+            text += field.0.len() + field.1.len();
+            if text > MAX_TEXT {
+                return None;
+            }
             fields.push(field);
         }
     }

@@ -17,11 +17,14 @@
 
 mod catalogue;
 mod cloudvno;
+mod encoding;
 mod explain;
 mod form;
 mod json;
 mod mac;
 mod python;
+mod request;
+mod row;
 mod scheme;
 mod sign;
 mod time;
@@ -33,7 +36,8 @@ mod verify;
 pub use catalogue::Catalogue;
 pub use explain::Context;
 pub use mac::Secret;
+pub use request::Message;
 pub use scheme::{Confidence, ParseError, Provider, Schedule, Strength};
 pub use sign::{SignError, Unsigned};
 pub use verdict::{Hint, Judgement, Verdict};
-pub use verify::{Keys, MAX_SECRETS, Message};
+pub use verify::{Keys, MAX_SECRETS};

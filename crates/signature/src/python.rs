@@ -126,18 +126,27 @@ fn float(value: f64) -> String {
         };
     }
     let shortest = format!("{value:e}");
-    let digits = shortest.bytes().take_while(|&byte| byte != b'e').filter(u8::is_ascii_digit);
+    let digits = shortest
+        .bytes()
+        .take_while(|&byte| byte != b'e')
+        .filter(u8::is_ascii_digit);
     // Of two shortest texts equally near, CPython takes the even one, as rounding to that many
     // digits does; the standard library's shortest form takes the greater.
     let even = format!("{value:.*e}", digits.count().saturating_sub(1));
-    let scientific = if even.parse() == Ok(value) { even } else { shortest };
+    let scientific = if even.parse() == Ok(value) {
+        even
+    } else {
+        shortest
+    };
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if !(-4..16).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{mantissa}e{sign}{:02}", exponent.abs());
     }
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let (sign, mantissa) = mantissa
+        .strip_prefix('-')
+        .map_or(("", mantissa), |rest| ("-", rest));
     let digits = mantissa.replace('.', "");
     let Ok(whole) = usize::try_from(exponent + 1) else {
         let zeros = "0".repeat(exponent.unsigned_abs() as usize - 1);

@@ -10,56 +10,52 @@
 //! msg = "{ts}.{body}"               # the signed text
 //! ```
 //!
-//! | key | values; the default first |
-//! | --- | --- |
-//! | `title`, `source` | for people: the provider's name, and where the facts are from |
-//! | `kind` | `hmac`, `digest`, `token`, `basic`, `none` |
-//! | `hash` | `sha256`, `sha1`, `sha384`, `sha512` |
-//! | `key` | how the pasted secret becomes bytes: `utf8`, `hex`, `base64`, `whsec` (strip the prefix if it is there, then base64), `whsec-or-utf8`, `utf8+base64` (either), `sha1` |
-//! | `sig` | a place, or several |
-//! | `sig_list` | separator of the items in the value |
-//! | `sig_pick` | prefix that a signature item starts with, stripped; may name `{config:x}` |
-//! | `sig_pick_optional` | `false`; `true`: items without the prefix count as well |
-//! | `sig_positional` | `false`; `true`: item 0 is the timestamp |
-//! | `enc` | `hex` (either case), `hex-lower`, `base64`, `base64url`, `base64(hex)` |
-//! | `ts` | a place, or `field:x`: another item of the value |
-//! | `ts_unit` | `s`, `ms`, `rfc3339`, `http-date` |
-//! | `tol`, `tol_future` | seconds; none: the age is not checked. `tol_future` defaults to `tol` |
-//! | `msg` | `{body}`; a template, or several tried in order |
-//! | `code` | in place of `msg`, a reading that no template describes: `cloudvno` |
-//! | `check` | pairs of components that must be equal if the first exists |
-//! | `strength` | what a match proves: `body`, or `origin` (the default of `token` and `basic`) |
-//! | `event` | a place, or several tried in order |
-//! | `delivery` | likewise, or `derived` |
-//! | `deadline` | how long the provider waits for the answer: `"10s"` |
-//! | `retries` | delays after each failed attempt: `["1m", "5m"]`; `[]`: it never retries |
-//! | `confidence` | `exact`, `estimate`: of `retries` |
-//! | `after` | what happens when the last retry has failed |
-//!
-//! A place is `header:N`, `header:N-*` (numbered), `form:f`, `json:path`, `query:q`; stages follow
-//! with `|`: `form:json|json:event.hash`.
-//!
-//! A template is text with components in braces: `body`, `ts`, `method`, `url`, `url.path`,
-//! `url.pathq`, `url.noquery`, `url.port`, `secret`, any place, `field:x`, `config:x`,
-//! `form.sorted`, `query.sorted`, `form.urlencoded`, `json.urlencoded`, `queryform.urlencoded`, and
-//! the functions `sha256hex`, `sha256raw`, `sha1hex`, `jsonstr`, `lower`, `crc32`, `b64url` of one.
-//! `[…]` is dropped when a component inside is absent, `{x?}` is empty when absent, `{{` and `}}`
-//! are braces. Any other absent component makes the verdict `missing`.
+//! What every key means stands at [`Provider`].
 
 use std::time::Duration;
 
-use toml::de::{DeTable, DeValue};
-
 use crate::mac::Hash;
-
-/// Longest row that is read, in bytes. Real ones stay under 4 KiB.
-const MAX_ROW: usize = 64 << 10;
-/// Most templates of one row, most places of a signature.
-const MAX_LIST: usize = 6;
-/// Most places of an event name or a delivery id.
-const MAX_NAMES: usize = 12;
+use crate::row::Row;
 
 /// One provider: how it signs, how long it waits and when it tries again.
+///
+/// Read from a row of TOML by [`Provider::parse`]:
+///
+/// | key | values; the default first |
+/// | --- | --- |
+/// | `title`, `source` | for people: the provider's name, and where the facts are from |
+/// | `kind` | `hmac`, `digest`, `token`, `basic`, `none` |
+/// | `hash` | `sha256`, `sha1`, `sha384`, `sha512` |
+/// | `key` | how the pasted secret becomes bytes: `utf8`, `hex`, `base64`, `whsec` (strip the prefix if it is there, then base64), `whsec-or-utf8`, `utf8+base64` (either), `sha1` |
+/// | `sig` | a place, or several |
+/// | `sig_list` | separator of the items in the value |
+/// | `sig_pick` | prefix that a signature item starts with, stripped; may name `{config:x}` |
+/// | `sig_pick_optional` | `false`; `true`: items without the prefix count as well |
+/// | `sig_positional` | `false`; `true`: item 0 is the timestamp |
+/// | `enc` | `hex` (either case), `hex-lower`, `base64`, `base64url`, `base64(hex)` |
+/// | `ts` | a place, or `field:x`: another item of the value |
+/// | `ts_unit` | `s`, `ms`, `rfc3339`, `http-date` |
+/// | `tol`, `tol_future` | seconds; none: the age is not checked. `tol_future` defaults to `tol` |
+/// | `msg` | `{body}`; a template, or several tried in order |
+/// | `code` | in place of `msg`, a reading that no template describes: `cloudvno` |
+/// | `check` | pairs of components that must be equal if the first exists |
+/// | `strength` | what a match proves: `body`, or `origin` (the default of `token` and `basic`) |
+/// | `event` | a place, or several tried in order |
+/// | `delivery` | likewise, or `derived` |
+/// | `deadline` | how long the provider waits for the answer: `"10s"` |
+/// | `retries` | delays after each failed attempt: `["1m", "5m"]`; `[]`: it never retries |
+/// | `confidence` | `exact`, `estimate`: of `retries` |
+/// | `after` | what happens when the last retry has failed |
+///
+/// A place is `header:N`, `header:N-*` (numbered), `form:f`, `json:path`, `query:q`; stages follow
+/// with `|`: `form:json|json:event.hash`.
+///
+/// A template is text with components in braces: `body`, `ts`, `method`, `url`, `url.path`,
+/// `url.pathq`, `url.noquery`, `url.port`, `secret`, any place, `field:x`, `config:x`,
+/// `form.sorted`, `query.sorted`, `form.urlencoded`, `json.urlencoded`, `queryform.urlencoded`, and
+/// the functions `sha256hex`, `sha256raw`, `sha1hex`, `jsonstr`, `lower`, `crc32`, `b64url` of one.
+/// `[…]` is dropped when a component inside is absent, `{x?}` is empty when absent, `{{` and `}}`
+/// are braces. Any other absent component makes the verdict `missing`.
 #[derive(Clone, Debug)]
 pub struct Provider {
     pub(crate) name: String,
@@ -68,9 +64,9 @@ pub struct Provider {
     pub(crate) scheme: Scheme,
     pub(crate) event: Vec<Place>,
     pub(crate) delivery: Delivery,
-    deadline: Option<Duration>,
-    schedule: Schedule,
-    after: Option<String>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) schedule: Schedule,
+    pub(crate) after: Option<String>,
 }
 
 /// When a provider tries again.
@@ -159,8 +155,7 @@ fn meant(nearest: &Option<&str>) -> String {
 }
 
 impl Provider {
-    /// Reads one row of the model. The text is TOML with the keys of the table at the top of
-    /// `scheme.rs`; the providers that are built in have the same form.
+    /// Reads one row: TOML with the keys above. The providers that are built in have the same form.
     ///
     /// # Errors
     ///
@@ -386,7 +381,7 @@ impl Template {
         out
     }
 
-    fn parse(text: &str) -> Result<Template, String> {
+    pub(crate) fn parse(text: &str) -> Result<Template, String> {
         let mut chars = text.chars().peekable();
         let mut outer: Vec<Node> = Vec::new();
         let mut group: Option<Vec<Node>> = None;
@@ -449,7 +444,7 @@ fn flush(literal: &mut String, nodes: &mut Vec<Node>) {
 }
 
 impl Component {
-    fn parse(text: &str) -> Result<Component, String> {
+    pub(crate) fn parse(text: &str) -> Result<Component, String> {
         if let Some(inner) = text.strip_suffix(')') {
             let (name, inner) = inner.split_once('(').ok_or("has a `)` without `(`")?;
             let function = FUNCTIONS
@@ -483,6 +478,26 @@ impl Component {
     }
 }
 
+impl Component {
+    /// As a template names it; empty for those that carry a name of their own.
+    pub(crate) fn name(&self) -> &'static str {
+        COMPONENTS
+            .iter()
+            .find(|known| known.1 == *self)
+            .map_or("", |known| known.0)
+    }
+}
+
+impl Function {
+    /// As a template names it.
+    pub(crate) fn name(self) -> &'static str {
+        FUNCTIONS
+            .iter()
+            .find(|known| known.1 == self)
+            .map_or("", |known| known.0)
+    }
+}
+
 const FUNCTIONS: &[(&str, Function)] = &[
     ("sha256hex", Function::Sha256Hex),
     ("sha256raw", Function::Sha256Raw),
@@ -511,7 +526,7 @@ const COMPONENTS: &[(&str, Component)] = &[
 ];
 
 impl Place {
-    fn parse(text: &str) -> Result<Place, String> {
+    pub(crate) fn parse(text: &str) -> Result<Place, String> {
         let mut stages = text.split('|').map(Stage::parse);
         let first = stages.next().ok_or("is empty")??;
         let then = stages.collect::<Result<Vec<_>, _>>()?;
@@ -524,7 +539,7 @@ impl Place {
 }
 
 impl Stage {
-    fn parse(text: &str) -> Result<Stage, String> {
+    pub(crate) fn parse(text: &str) -> Result<Stage, String> {
         let (kind, name) = text
             .split_once(':')
             .filter(|part| !part.1.is_empty())
@@ -546,458 +561,4 @@ impl Stage {
             }
         })
     }
-}
-
-/// Everything a row may say.
-const KEYS: &[&str] = &[
-    "title",
-    "source",
-    "kind",
-    "hash",
-    "key",
-    "sig",
-    "sig_list",
-    "sig_pick",
-    "sig_pick_optional",
-    "sig_positional",
-    "enc",
-    "ts",
-    "ts_unit",
-    "tol",
-    "tol_future",
-    "msg",
-    "code",
-    "check",
-    "strength",
-    "event",
-    "delivery",
-    "deadline",
-    "retries",
-    "confidence",
-    "after",
-];
-
-/// One row while it is read: the table, and where its lines are.
-struct Row<'t> {
-    name: &'t str,
-    text: &'t str,
-    table: DeTable<'t>,
-}
-
-impl<'t> Row<'t> {
-    fn read(name: &'t str, text: &'t str) -> Result<Row<'t>, ParseError> {
-        let syntax = |line, message: &str| ParseError::Syntax {
-            provider: name.into(),
-            line,
-            message: message.into(),
-        };
-        if text.len() > MAX_ROW {
-            return Err(syntax(
-                1,
-                "a row of more than 64 KiB; is this the right file?",
-            ));
-        }
-        let table = DeTable::parse(text).map_err(|error| {
-            syntax(
-                line_of(text, error.span().map_or(0, |span| span.start)),
-                error.message(),
-            )
-        })?;
-        let row = Row {
-            name,
-            text,
-            table: table.into_inner(),
-        };
-        let mut keys: Vec<_> = row.table.keys().collect();
-        keys.sort_by_key(|key| key.span().start);
-        for key in keys {
-            let written: &str = key.get_ref();
-            if !KEYS.contains(&written) {
-                return Err(ParseError::UnknownKey {
-                    provider: name.into(),
-                    line: line_of(text, key.span().start),
-                    key: written.into(),
-                    nearest: nearest(written),
-                });
-            }
-        }
-        Ok(row)
-    }
-
-    fn provider(&self) -> Result<Provider, ParseError> {
-        let title = self.text("title")?.unwrap_or(self.name).to_string();
-        let source = self.text("source")?.unwrap_or_default().to_string();
-        let scheme = self.scheme()?;
-        let event = self.many("event", MAX_NAMES, Place::parse)?;
-        let delivery = match self.text_if_one("delivery") {
-            Some("derived") => Delivery::Derived,
-            _ => Delivery::Places(self.many("delivery", MAX_NAMES, Place::parse)?),
-        };
-        Ok(Provider {
-            name: self.name.into(),
-            title,
-            source,
-            scheme,
-            event,
-            delivery,
-            deadline: self.with("deadline", duration)?,
-            schedule: self.schedule()?,
-            after: self.text("after")?.map(String::from),
-        })
-    }
-
-    fn scheme(&self) -> Result<Scheme, ParseError> {
-        let kind = self.word(
-            "kind",
-            &[
-                ("hmac", Kind::Hmac),
-                ("digest", Kind::Digest),
-                ("token", Kind::Token),
-                ("basic", Kind::Basic),
-                ("none", Kind::None),
-            ],
-            &["ed25519", "ecdsa", "rsa", "rsa-pss", "jwt"],
-        )?;
-        let hash = self.word(
-            "hash",
-            &[
-                ("sha256", Hash::Sha256),
-                ("sha1", Hash::Sha1),
-                ("sha384", Hash::Sha384),
-                ("sha512", Hash::Sha512),
-            ],
-            &["md5"],
-        )?;
-        let key = self.word(
-            "key",
-            &[
-                ("utf8", KeyForm::Utf8),
-                ("hex", KeyForm::Hex),
-                ("base64", KeyForm::Base64),
-                ("whsec", KeyForm::Whsec),
-                ("whsec-or-utf8", KeyForm::WhsecOrUtf8),
-                ("utf8+base64", KeyForm::Utf8AndBase64),
-                ("sha1", KeyForm::Sha1),
-            ],
-            &[],
-        )?;
-        let enc = self.word(
-            "enc",
-            &[
-                ("hex", Encoding::Hex),
-                ("hex-lower", Encoding::HexLower),
-                ("base64", Encoding::Base64),
-                ("base64url", Encoding::Base64Url),
-                ("base64(hex)", Encoding::Base64Hex),
-            ],
-            &[],
-        )?;
-        let unit = self.word(
-            "ts_unit",
-            &[
-                ("s", Unit::Seconds),
-                ("ms", Unit::Milliseconds),
-                ("rfc3339", Unit::Rfc3339),
-                ("http-date", Unit::HttpDate),
-            ],
-            &[],
-        )?;
-        let by_kind = match kind.unwrap_or(Kind::Hmac) {
-            Kind::Hmac | Kind::Digest => Strength::Body,
-            Kind::Token | Kind::Basic | Kind::None => Strength::Origin,
-        };
-        let strength = self.word(
-            "strength",
-            &[("body", Strength::Body), ("origin", Strength::Origin)],
-            &[],
-        )?;
-        let code = self.word("code", &[("cloudvno", ())], &[])?;
-        let mut templates = self.list("msg", Template::parse)?;
-        if code.is_some() && !templates.is_empty() {
-            return Err(self.row("`code` stands in place of `msg`; drop one of them"));
-        }
-        if templates.is_empty() {
-            templates.push(Template(vec![Node::Component {
-                what: Component::Body,
-                optional: false,
-            }]));
-        }
-        let tolerance = match (self.number("tol")?, self.number("tol_future")?) {
-            (Some(past), future) => Some(Tolerance {
-                past,
-                future: future.unwrap_or(past),
-            }),
-            (None, Some(_)) => return Err(self.row("`tol_future` needs `tol` beside it")),
-            (None, None) => None,
-        };
-        let scheme = Scheme {
-            kind: kind.unwrap_or(Kind::Hmac),
-            hash: hash.unwrap_or(Hash::Sha256),
-            key: key.unwrap_or(KeyForm::Utf8),
-            sig: self.list("sig", Place::parse)?,
-            list: self.with("sig_list", |text| {
-                if text.is_empty() {
-                    Err("is empty; name the separator".into())
-                } else {
-                    Ok(text.into())
-                }
-            })?,
-            pick: self.with("sig_pick", Template::parse)?,
-            pick_optional: self.flag("sig_pick_optional")?,
-            positional: self.flag("sig_positional")?,
-            enc: enc.unwrap_or(Encoding::Hex),
-            ts: self.with("ts", Component::parse)?,
-            unit: unit.unwrap_or(Unit::Seconds),
-            tolerance,
-            text: if code.is_some() {
-                SignedText::CloudVno
-            } else {
-                SignedText::Templates(templates)
-            },
-            check: self.checks()?,
-            strength: strength.unwrap_or(by_kind),
-        };
-        self.sound(&scheme)?;
-        Ok(scheme)
-    }
-
-    /// What no single key shows.
-    fn sound(&self, scheme: &Scheme) -> Result<(), ParseError> {
-        if scheme.kind == Kind::None {
-            return Ok(());
-        }
-        if scheme.sig.is_empty() {
-            return Err(self.row(
-                "`sig` is missing; say where the signature is, as in sig = \"header:X-Signature\"",
-            ));
-        }
-        let uses = |wanted: &dyn Fn(&Component) -> bool| match &scheme.text {
-            SignedText::Templates(templates) => templates.iter().any(|t| t.any(wanted)),
-            SignedText::CloudVno => false,
-        };
-        let hashes = matches!(scheme.kind, Kind::Hmac | Kind::Digest);
-        if scheme.ts.is_none() && hashes && uses(&|what| *what == Component::Ts) {
-            return Err(self.row("`msg` has {ts}, and `ts` is missing; say where the timestamp is"));
-        }
-        if scheme.ts.is_none() && scheme.tolerance.is_some() {
-            return Err(self.row("`tol` needs `ts`; say where the timestamp is"));
-        }
-        match &scheme.ts {
-            None | Some(Component::Place(_) | Component::Field(_)) => {}
-            Some(_) => return Err(self.row("`ts` must be a place or field:x")),
-        }
-        if scheme.kind == Kind::Digest && !uses(&|what| *what == Component::Secret) {
-            // Anybody can hash what he sends.
-            return Err(self.row("a digest without {secret} in `msg` proves nothing; add it"));
-        }
-        if matches!(scheme.text, SignedText::CloudVno) && scheme.kind != Kind::Hmac {
-            return Err(self.row("`code` needs kind = \"hmac\""));
-        }
-        Ok(())
-    }
-
-    fn schedule(&self) -> Result<Schedule, ParseError> {
-        let confidence = self.word(
-            "confidence",
-            &[
-                ("exact", Confidence::Exact),
-                ("estimate", Confidence::Estimate),
-            ],
-            &[],
-        )?;
-        if self.table.get("retries").is_none() {
-            return Ok(Schedule::Unknown);
-        }
-        let delays = self.many("retries", 64, duration)?;
-        if delays.is_empty() {
-            return Ok(Schedule::Never);
-        }
-        Ok(Schedule::Delays {
-            delays,
-            confidence: confidence.unwrap_or(Confidence::Exact),
-        })
-    }
-
-    fn checks(&self) -> Result<Vec<(Component, Component)>, ParseError> {
-        let Some(value) = self.table.get("check") else {
-            return Ok(Vec::new());
-        };
-        let wrong = || {
-            self.value(
-                "check",
-                "must be a list of pairs, as in [[\"header:X-Key\", \"config:key\"]]".into(),
-            )
-        };
-        let pairs = value.get_ref().as_array().ok_or_else(wrong)?;
-        if pairs.len() > MAX_LIST {
-            return Err(self.value("check", format!("has more than {MAX_LIST} pairs")));
-        }
-        let mut out = Vec::new();
-        for pair in pairs {
-            let pair = pair.get_ref().as_array().ok_or_else(wrong)?;
-            let sides: Option<Vec<&str>> =
-                pair.iter().map(|side| side.get_ref().as_str()).collect();
-            let Some([left, right]) = sides.as_deref() else {
-                return Err(wrong());
-            };
-            let parse =
-                |text: &str| Component::parse(text).map_err(|problem| self.value("check", problem));
-            out.push((parse(left)?, parse(right)?));
-        }
-        Ok(out)
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&str>, ParseError> {
-        match self.table.get(key) {
-            None => Ok(None),
-            Some(value) => match value.get_ref().as_str() {
-                Some(text) => Ok(Some(text)),
-                None => Err(self.value(key, "must be a text in quotes".into())),
-            },
-        }
-    }
-
-    fn text_if_one(&self, key: &str) -> Option<&str> {
-        self.table.get(key)?.get_ref().as_str()
-    }
-
-    fn with<T>(
-        &self,
-        key: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<Option<T>, ParseError> {
-        self.text(key)?
-            .map(|text| parse(text).map_err(|problem| self.value(key, problem)))
-            .transpose()
-    }
-
-    /// A text, or a list of them.
-    fn list<T>(
-        &self,
-        key: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<Vec<T>, ParseError> {
-        self.many(key, MAX_LIST, parse)
-    }
-
-    fn many<T>(
-        &self,
-        key: &str,
-        most: usize,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<Vec<T>, ParseError> {
-        let Some(value) = self.table.get(key) else {
-            return Ok(Vec::new());
-        };
-        let texts: Option<Vec<&str>> = match value.get_ref() {
-            DeValue::String(text) => Some(vec![text]),
-            DeValue::Array(items) => items.iter().map(|item| item.get_ref().as_str()).collect(),
-            _ => None,
-        };
-        let texts = texts
-            .ok_or_else(|| self.value(key, "must be a text in quotes, or a list of them".into()))?;
-        if texts.len() > most {
-            return Err(self.value(
-                key,
-                format!("has {} items; at most {most} are tried", texts.len()),
-            ));
-        }
-        texts
-            .into_iter()
-            .map(|text| parse(text).map_err(|problem| self.value(key, problem)))
-            .collect()
-    }
-
-    fn flag(&self, key: &str) -> Result<bool, ParseError> {
-        match self.table.get(key).map(|value| value.get_ref().as_bool()) {
-            None => Ok(false),
-            Some(Some(flag)) => Ok(flag),
-            Some(None) => Err(self.value(key, "must be true or false".into())),
-        }
-    }
-
-    /// Whole seconds.
-    fn number(&self, key: &str) -> Result<Option<i64>, ParseError> {
-        let Some(value) = self.table.get(key) else {
-            return Ok(None);
-        };
-        let number = value
-            .get_ref()
-            .as_integer()
-            .and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok())
-            .filter(|seconds| (0..=9_999_999_999).contains(seconds));
-        match number {
-            Some(number) => Ok(Some(number)),
-            None => Err(self.value(key, "must be whole seconds, from 0".into())),
-        }
-    }
-
-    fn word<T: Copy>(
-        &self,
-        key: &str,
-        words: &[(&str, T)],
-        later: &[&str],
-    ) -> Result<Option<T>, ParseError> {
-        self.with(key, |text| {
-            if let Some(found) = words.iter().find(|word| word.0 == text) {
-                return Ok(found.1);
-            }
-            let known: Vec<_> = words.iter().map(|word| word.0).collect();
-            let known = known.join(", ");
-            Err(if later.contains(&text) {
-                format!("is \"{text}\", which is not supported yet; supported are {known}")
-            } else {
-                format!("is \"{text}\"; allowed are {known}")
-            })
-        })
-    }
-
-    fn value(&self, key: &str, problem: String) -> ParseError {
-        let line = self
-            .table
-            .get_key_value(key)
-            .map_or(1, |(key, _)| line_of(self.text, key.span().start));
-        ParseError::Value {
-            provider: self.name.into(),
-            line,
-            key: key.into(),
-            problem,
-        }
-    }
-
-    fn row(&self, problem: &str) -> ParseError {
-        ParseError::Row {
-            provider: self.name.into(),
-            problem: problem.into(),
-        }
-    }
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text.bytes().take(at).filter(|&byte| byte == b'\n').count()
-}
-
-fn nearest(written: &str) -> Option<&'static str> {
-    let scored = KEYS
-        .iter()
-        .map(|key| (strsim::jaro_winkler(written, key), *key));
-    let (score, key) = scored.max_by(|left, right| left.0.total_cmp(&right.0))?;
-    // Below this the resemblance is an accident.
-    (score > 0.75).then_some(key)
-}
-
-/// `"90s"`, `"5m"`, `"2h"`, `"1d"`, `"500ms"`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("has \"{text}\"; write a time such as \"90s\", \"5m\" or \"2h\"");
-    let end = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let number: u32 = text[..end].parse().map_err(|_| wrong())?;
-    let number = u64::from(number);
-    Ok(match &text[end..] {
-        "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number * 60),
-        "h" => Duration::from_secs(number * 3600),
-        "d" => Duration::from_secs(number * 86_400),
-        _ => return Err(wrong()),
-    })
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use crate::mac::Secret;
+use crate::request::{Fault, Message, Request};
 use crate::scheme::{Component, Delivery, Encoding, Kind, Place, Provider, Stage, Template, Unit};
 use crate::time;
 use crate::url;
-use crate::verify::{Fault, Frame, Message, Request};
+use crate::verify::Frame;
 
 /// A request that is to be signed.
 #[derive(Clone, Copy)]
@@ -137,8 +138,8 @@ impl Provider {
             Some(Component::Field(name)) => before = format!("{name}={ts}{separator}"),
             _ => {}
         }
-        // Until the MAC is known, the place of the signature holds all but the MAC.
-        set.push((header.clone(), before.clone()));
+        // Until the MAC is known, something else stands in its place.
+        set.push((header.clone(), format!("{before}{pick}-")));
         let ours = |name: &[u8]| {
             set.iter()
                 .any(|own| own.0.as_bytes().eq_ignore_ascii_case(name))

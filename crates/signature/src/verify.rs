@@ -12,23 +12,19 @@
 //! Work is bounded: [`MAX_SIGNATURES`], [`MAX_SECRETS`], six templates or eight readings.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 use crate::cloudvno;
-use crate::form::{self, Charset, Fields};
-use crate::json::{self, Json, Style, Text};
-use crate::mac::{self, Hash, Key, Secret};
+use crate::json::{self, Style, Text};
+use crate::mac::{self, Hash, Secret};
 use crate::python;
+use crate::request::{Fault, Message, Request, name_at};
 use crate::scheme::{
-    Component, Delivery, Encoding, Function, KeyForm, Kind, Node, Place, Provider, Scheme,
-    SignedText, Stage, Template, Unit,
+    Component, Delivery, Encoding, Function, Kind, Node, Place, Provider, Scheme, SignedText,
+    Stage, Template, Unit,
 };
 use crate::time;
 use crate::url::{self, Url};
@@ -40,36 +36,6 @@ pub(crate) const MAX_SIGNATURES: usize = 16;
 pub const MAX_SECRETS: usize = 4;
 /// Longest signature value that is read, in bytes.
 const MAX_SIGNATURE_BYTES: usize = 8 << 10;
-/// Longest event name or delivery id that is taken, in bytes.
-const MAX_NAME_BYTES: usize = 512;
-
-/// A request as it arrived, borrowed for one call.
-#[derive(Clone, Copy)]
-pub struct Message<'a> {
-    /// In capitals, as sent.
-    pub method: &'a str,
-    /// The public URL as the sender addressed it, such as `https://hooks.example.com/webhook?a=1`.
-    pub url: &'a str,
-    /// Names and values in the order they came, repeats included; names in any case.
-    pub headers: &'a [(&'a [u8], &'a [u8])],
-    /// The body as received, before any decoding.
-    pub body: &'a [u8],
-    /// When it first arrived, in seconds since the Unix epoch. A replay keeps it.
-    pub at: i64,
-}
-
-impl fmt::Debug for Message<'_> {
-    /// Neither header values nor query nor body, for they may hold secrets.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Message")
-            .field("method", &self.method)
-            .field("url", &url::without_query(self.url))
-            .field("headers", &self.headers.len())
-            .field("body_bytes", &self.body.len())
-            .field("at", &self.at)
-            .finish()
-    }
-}
 
 /// What the user configured for one provider.
 #[derive(Clone, Debug, Default)]
@@ -183,24 +149,19 @@ impl Provider {
         let signatures = frame.signatures()?;
         let mut tried = 0;
         let mut found = None;
-        for (number, secret) in keys.usable() {
+        'secrets: for (number, secret) in keys.usable() {
             for key in self.scheme.key.keys(secret.text()) {
                 tried += 1;
                 for text in frame.texts(&key)? {
                     let ours = self.scheme.compute(&key, &text.parts);
-                    if found.is_none() && signatures.iter().any(|theirs| mac::same(&ours, theirs)) {
+                    if signatures.iter().any(|theirs| mac::same(&ours, theirs)) {
                         found = Some(Match {
                             secret: number,
                             reading: text.reading,
                         });
+                        break 'secrets;
                     }
                 }
-                if found.is_some() {
-                    break;
-                }
-            }
-            if found.is_some() {
-                break;
             }
         }
         let Some(found) = found else {
@@ -240,143 +201,12 @@ impl Provider {
     }
 }
 
-/// Why a message could not be matched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Something that the scheme needs is not there; what, as a sentence.
-    Absent(String),
-    /// It is there and does not match, or cannot be read; why, as a sentence.
-    Unreadable(String),
-}
-
 /// What matched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Match {
     /// From 1.
     pub(crate) secret: usize,
     pub(crate) reading: Option<&'static str>,
-}
-
-/// A message with what is read out of it kept: fields and JSON are parsed once, when needed.
-pub(crate) struct Request<'a> {
-    pub(crate) message: Message<'a>,
-    kind: form::Kind,
-    form: OnceCell<Option<Fields>>,
-    query: OnceCell<Fields>,
-    json: OnceCell<Option<Json>>,
-}
-
-impl<'a> Request<'a> {
-    pub(crate) fn new(message: Message<'a>) -> Request<'a> {
-        let mut headers = message.headers.iter();
-        let kind = headers.find(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
-        Request {
-            message,
-            kind: form::Kind::of(kind.map(|(_, value)| value.trim_ascii())),
-            form: OnceCell::new(),
-            query: OnceCell::new(),
-            json: OnceCell::new(),
-        }
-    }
-
-    pub(crate) fn kind(&self) -> &form::Kind {
-        &self.kind
-    }
-
-    /// The body's form fields, if it is a form.
-    pub(crate) fn form(&self) -> Option<&Fields> {
-        self.form
-            .get_or_init(|| self.kind.fields(self.message.body))
-            .as_ref()
-    }
-
-    /// The fields of the URL's query; empty without one.
-    pub(crate) fn query(&self) -> &Fields {
-        self.query.get_or_init(|| {
-            let query = url::query(self.message.url).unwrap_or_default();
-            form::parse_qsl(query.as_bytes(), Charset::Utf8).unwrap_or_default()
-        })
-    }
-
-    /// The body as JSON, if it is.
-    pub(crate) fn json(&self) -> Option<&Json> {
-        self.json
-            .get_or_init(|| Json::parse(self.message.body))
-            .as_ref()
-    }
-
-    /// The values of a header in the order they came, outer blanks trimmed.
-    pub(crate) fn header<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a [u8]> + 's {
-        let named = self.message.headers.iter();
-        let named = named.filter(move |header| header.0.eq_ignore_ascii_case(name.as_bytes()));
-        named.map(|header| header.1.trim_ascii())
-    }
-
-    /// The value at a place. Two headers of one name are refused: which one counts is a guess that
-    /// a proxy and an app may make differently.
-    pub(crate) fn at(&self, place: &Place) -> Result<Option<Cow<'_, [u8]>>, Fault> {
-        let mut values = self.all_at(place);
-        if values.len() > 1 {
-            return Err(Fault::Unreadable(format!(
-                "{place} came {} times",
-                values.len()
-            )));
-        }
-        Ok(values.pop())
-    }
-
-    /// The values at a place; of fields the last of a name, as most frameworks have it.
-    fn all_at(&self, place: &Place) -> Vec<Cow<'_, [u8]>> {
-        let field = |fields: &Fields, name: &str| {
-            fields
-                .iter()
-                .rev()
-                .find(|field| field.0 == name)
-                .map(|field| field.1.clone())
-        };
-        let owned = |text: Option<String>| text.map(|text| Cow::Owned(text.into_bytes()));
-        let values: Vec<Cow<'_, [u8]>> = match &place.first {
-            Stage::Header(name) => self.header(name).map(Cow::Borrowed).collect(),
-            Stage::NumberedHeader(before) => self
-                .message
-                .headers
-                .iter()
-                .filter(|(name, _)| {
-                    name.split_at_checked(before.len())
-                        .is_some_and(|(start, number)| {
-                            start.eq_ignore_ascii_case(before.as_bytes())
-                                && !number.is_empty()
-                                && number.iter().all(u8::is_ascii_digit)
-                        })
-                })
-                .map(|(_, value)| Cow::Borrowed(value.trim_ascii()))
-                .collect(),
-            Stage::Form(name) => owned(self.form().and_then(|form| field(form, name)))
-                .into_iter()
-                .collect(),
-            Stage::Query(name) => owned(field(self.query(), name)).into_iter().collect(),
-            Stage::Json(path) => {
-                let value = self
-                    .json()
-                    .and_then(|json| json.at(path))
-                    .and_then(Json::plain);
-                owned(value).into_iter().collect()
-            }
-        };
-        place.then.iter().fold(values, |values, stage| {
-            values
-                .iter()
-                .filter_map(|value| match stage {
-                    Stage::Json(path) => Json::parse(value)?.at(path)?.plain(),
-                    Stage::Form(name) | Stage::Query(name) => {
-                        field(&form::parse_qsl(value, Charset::Utf8)?, name)
-                    }
-                    Stage::Header(_) | Stage::NumberedHeader(_) => None,
-                })
-                .map(|text| Cow::Owned(text.into_bytes()))
-                .collect()
-        })
-    }
 }
 
 /// One message seen through one scheme: everything but the key.
@@ -520,8 +350,8 @@ impl<'r> Frame<'r> {
                 let readings = cloudvno::readings(self.request);
                 if readings.is_empty() {
                     return Err(Fault::Unreadable(
-                        "the body is neither a form nor a JSON object, so there are no parameters \
-                         to verify"
+                        "the body is no form and no JSON object that can be read, so there are no \
+                         parameters to verify"
                             .into(),
                     ));
                 }
@@ -582,7 +412,8 @@ impl<'r> Frame<'r> {
 
     fn component<'k>(&'k self, what: &'k Component, key: &'k [u8]) -> Result<Cow<'k, [u8]>, Fault> {
         let message = &self.request.message;
-        let absent = |what: &str| Fault::Absent(format!("no {what} came, which the signed text needs"));
+        let absent =
+            |what: &str| Fault::Absent(format!("no {what} came, which the signed text needs"));
         let split = || Url::split(message.url).ok_or_else(|| absent("absolute URL"));
         let text = |text: String| Cow::Owned(text.into_bytes());
         Ok(match what {
@@ -806,92 +637,6 @@ impl Unit {
     }
 }
 
-impl KeyForm {
-    /// The keys that a pasted secret may mean, the likely one first; none if it is not in this
-    /// form. Never an empty key: anybody could sign with it.
-    pub(crate) fn keys(self, secret: &str) -> Vec<Key> {
-        let utf8 = || Some(secret.as_bytes().to_vec());
-        let base64 = |text: &str| decode_secret(text);
-        let stripped = secret.strip_prefix("whsec_");
-        let keys = match self {
-            KeyForm::Utf8 => vec![utf8()],
-            KeyForm::Hex => vec![mac::unhex(secret.as_bytes())],
-            KeyForm::Base64 => vec![base64(secret)],
-            KeyForm::Whsec => vec![base64(stripped.unwrap_or(secret))],
-            KeyForm::WhsecOrUtf8 => vec![stripped.map_or_else(utf8, base64)],
-            KeyForm::Utf8AndBase64 => vec![utf8(), base64(secret)],
-            KeyForm::Sha1 => vec![Some(Hash::Sha1.digest(&[secret]))],
-        };
-        keys.into_iter()
-            .flatten()
-            .filter(|key| !key.is_empty())
-            .map(Zeroizing::new)
-            .collect()
-    }
-
-    fn due(self) -> &'static str {
-        match self {
-            KeyForm::Hex => "hex",
-            KeyForm::Base64 => "base64",
-            KeyForm::Whsec | KeyForm::WhsecOrUtf8 => "base64 after whsec_",
-            KeyForm::Utf8 | KeyForm::Utf8AndBase64 | KeyForm::Sha1 => "text",
-        }
-    }
-}
-
-/// Base64 as people paste it: padded or not.
-pub(crate) fn decode_secret(text: &str) -> Option<Vec<u8>> {
-    engine(&alphabet::STANDARD, true).decode(text).ok()
-}
-
-fn engine(alphabet: &alphabet::Alphabet, lenient: bool) -> GeneralPurpose {
-    let config = GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(lenient);
-    GeneralPurpose::new(alphabet, config)
-}
-
-impl Encoding {
-    /// Strict: one byte string has one text, but for the case of hex and the padding of base64.
-    pub(crate) fn decode(self, item: &[u8]) -> Option<Vec<u8>> {
-        match self {
-            Encoding::Hex => mac::unhex(item),
-            Encoding::HexLower => {
-                if item.iter().any(u8::is_ascii_uppercase) {
-                    None
-                } else {
-                    mac::unhex(item)
-                }
-            }
-            Encoding::Base64 => engine(&alphabet::STANDARD, false).decode(item).ok(),
-            Encoding::Base64Url => engine(&alphabet::URL_SAFE, false).decode(item).ok(),
-            Encoding::Base64Hex => Encoding::Hex.decode(&Encoding::Base64.decode(item)?),
-        }
-    }
-
-    pub(crate) fn encode(self, bytes: &[u8]) -> String {
-        match self {
-            Encoding::Hex | Encoding::HexLower => mac::hex(bytes),
-            Encoding::Base64 => engine(&alphabet::STANDARD, false).encode(bytes),
-            Encoding::Base64Url => {
-                let padded = engine(&alphabet::URL_SAFE, false).encode(bytes);
-                padded.trim_end_matches('=').into()
-            }
-            Encoding::Base64Hex => Encoding::Base64.encode(mac::hex(bytes).as_bytes()),
-        }
-    }
-
-    pub(crate) fn title(self) -> &'static str {
-        match self {
-            Encoding::Hex => "hex",
-            Encoding::HexLower => "hex in small letters",
-            Encoding::Base64 => "base64",
-            Encoding::Base64Url => "base64url",
-            Encoding::Base64Hex => "hex within base64",
-        }
-    }
-}
-
 impl Function {
     /// `None` where text is due and the bytes are none.
     fn apply(self, value: &[u8]) -> Option<Vec<u8>> {
@@ -925,30 +670,8 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-fn name_at(request: &Request<'_>, places: &[Place]) -> Option<String> {
-    places.iter().find_map(|place| {
-        let value = request.at(place).ok()??;
-        let text = std::str::from_utf8(&value).ok()?;
-        let fits = !text.is_empty() && text.len() <= MAX_NAME_BYTES;
-        (fits && !text.chars().any(char::is_control)).then(|| text.to_string())
-    })
-}
-
 fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-impl fmt::Display for Place {
-    /// In words, as in "no … came".
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.first {
-            Stage::Header(name) => out.write_str(name),
-            Stage::NumberedHeader(before) => write!(out, "{before}1"),
-            Stage::Form(name) => write!(out, "form field {name}"),
-            Stage::Query(name) => write!(out, "query field {name}"),
-            Stage::Json(path) => write!(out, "JSON field {}", path.join(".")),
-        }
-    }
 }
 
 impl fmt::Display for Component {
@@ -957,8 +680,8 @@ impl fmt::Display for Component {
             Component::Place(place) => place.fmt(out),
             Component::Field(name) => write!(out, "item {name} of the signature"),
             Component::Config(name) => write!(out, "the configured {name}"),
-            Component::Call(function, inner) => write!(out, "{function:?} of {inner}"),
-            other => write!(out, "{other:?}"),
+            Component::Call(function, inner) => write!(out, "{}({inner})", function.name()),
+            plain => out.write_str(plain.name()),
         }
     }
 }
@@ -980,26 +703,5 @@ mod tests {
     #[test]
     fn crc_agrees_with_the_check_value() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
-
-    #[test]
-    fn an_empty_key_is_no_key() {
-        assert!(KeyForm::Whsec.keys("whsec_").is_empty());
-        assert!(KeyForm::Hex.keys("").is_empty());
-        assert!(KeyForm::Whsec.keys("whsec_%%").is_empty());
-        assert_eq!(KeyForm::Utf8AndBase64.keys("YWJj").len(), 2);
-    }
-
-    #[test]
-    fn base64_has_one_text_for_one_value() {
-        assert_eq!(Encoding::Base64.decode(b"YQ=="), Some(b"a".to_vec()));
-        assert_eq!(Encoding::Base64.decode(b"YQ"), Some(b"a".to_vec()));
-        assert_eq!(
-            Encoding::Base64.decode(b"YR=="),
-            None,
-            "bits beyond the last byte"
-        );
-        assert_eq!(Encoding::Base64.decode(b"-_8="), None);
-        assert_eq!(Encoding::Base64Url.decode(b"-_8"), Some(vec![0xfb, 0xff]));
     }
 }

@@ -391,10 +391,10 @@ async fn switched<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     sender: &mut Sender<R>,
     out: &mut Out<W>,
     writer: FrameWriter<SendHalf>,
-    reader: FrameReader<RecvHalf>,
+    mut reader: FrameReader<RecvHalf>,
 ) {
     let mut to_client = writer.into_inner();
-    let (mut from_client, rest) = reader.into_raw();
+    let (from_client, rest) = reader.raw();
     let up = async {
         let first = sender.buf.split();
         to_client.write_all(&first).await?;
@@ -404,7 +404,7 @@ async fn switched<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let down = async {
         out.io.write_all(&rest).await?;
         out.io.flush().await?;
-        tokio::io::copy(&mut from_client, &mut out.io).await?;
+        tokio::io::copy(from_client, &mut out.io).await?;
         out.io.shutdown().await
     };
     let _ = tokio::try_join!(up, down);

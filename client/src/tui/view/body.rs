@@ -4,7 +4,7 @@
 //! came, because a signature covers the spelling.
 
 use super::theme::Theme;
-use crate::tui::text::{self, visible, visible_bytes};
+use crate::text::{self, visible, visible_bytes};
 use capture::{Body, BodyEnd, Fields, field};
 use ratatui::text::{Line, Span};
 
@@ -40,7 +40,10 @@ pub(super) fn lines(
     out.truncate(LINES);
     let mut note = |sentence: String| out.push(Line::styled(sentence, theme.warn()));
     if bytes.len() < body.bytes.len() || !laid_out {
-        note(format!("… {} in all; y b copies what was kept", text::bytes(body.bytes.len() as u64)));
+        note(format!(
+            "… {} in all; y b copies what was kept",
+            text::bytes(body.bytes.len() as u64)
+        ));
     }
     if (body.bytes.len() as u64) < body.len {
         note(format!(
@@ -50,7 +53,9 @@ pub(super) fn lines(
         ));
     }
     if body.end == BodyEnd::Cut {
-        note(String::from("cut: the sender or the app went away before the end"));
+        note(String::from(
+            "cut: the sender or the app went away before the end",
+        ));
     }
     let mut title = format!("{} · {}", kind.word(), text::bytes(body.len));
     if matches!(kind, Kind::Json | Kind::Form) {
@@ -88,7 +93,10 @@ impl Kind {
         }
         let declared = field(fields, "content-type").map_or(&b""[..], |value| value);
         const FORM: &[u8] = b"application/x-www-form-urlencoded";
-        if declared.get(..FORM.len()).is_some_and(|d| d.eq_ignore_ascii_case(FORM)) {
+        if declared
+            .get(..FORM.len())
+            .is_some_and(|d| d.eq_ignore_ascii_case(FORM))
+        {
             return Kind::Form;
         }
         Kind::Text
@@ -108,7 +116,10 @@ fn plain(text: &str, exact: bool) -> Vec<Line<'static>> {
     let line = |line: &str| match exact {
         true => Line::raw(visible(line).into_owned()),
         false => {
-            let line = line.strip_suffix('\r').unwrap_or(line).replace('\t', "    ");
+            let line = line
+                .strip_suffix('\r')
+                .unwrap_or(line)
+                .replace('\t', "    ");
             Line::raw(visible(&line).into_owned())
         }
     };
@@ -132,7 +143,10 @@ fn json(text: &str, theme: Theme) -> Vec<Line<'static>> {
         rest = after.trim_start();
         let go_on = match c {
             '{' | '[' if rest.starts_with(['}', ']']) => {
-                line.push_span(Span::styled(if c == '{' { "{}" } else { "[]" }, theme.quiet()));
+                line.push_span(Span::styled(
+                    if c == '{' { "{}" } else { "[]" },
+                    theme.quiet(),
+                ));
                 rest = rest.get(1..).unwrap_or_default().trim_start();
                 true
             }
@@ -188,7 +202,9 @@ fn token_len(rest: &str, first: char) -> usize {
             end.map_or(rest.len(), |(at, _)| at + 1)
         }
         _ => rest
-            .find(|c: char| c.is_whitespace() || matches!(c, '{' | '}' | '[' | ']' | ',' | ':' | '"'))
+            .find(|c: char| {
+                c.is_whitespace() || matches!(c, '{' | '}' | '[' | ']' | ',' | ':' | '"')
+            })
             .unwrap_or(rest.len())
             .max(first.len_utf8()),
     }
@@ -206,7 +222,12 @@ fn form(text: &str, theme: Theme) -> Vec<Line<'static>> {
             (decoded(name), decoded(value))
         })
         .collect();
-    let widest = pairs.iter().map(|(name, _)| text::width(name)).max().unwrap_or(0).min(28);
+    let widest = pairs
+        .iter()
+        .map(|(name, _)| text::width(name))
+        .max()
+        .unwrap_or(0)
+        .min(28);
     pairs
         .into_iter()
         .map(|(name, value)| {
@@ -250,7 +271,13 @@ fn hex(bytes: &[u8], width: usize, theme: Theme) -> Vec<Line<'static>> {
         .enumerate()
         .map(|(row, chunk)| {
             let hex: String = chunk.iter().map(|b| format!("{b:02x} ")).collect();
-            let ascii = |b: &u8| if (0x20..0x7f).contains(b) { char::from(*b) } else { '·' };
+            let ascii = |b: &u8| {
+                if (0x20..0x7f).contains(b) {
+                    char::from(*b)
+                } else {
+                    '·'
+                }
+            };
             Line::from(vec![
                 Span::styled(format!("{:08x}  ", row * per_row), theme.quiet()),
                 Span::raw(format!("{hex:<w$} ", w = per_row * 3)),
@@ -305,13 +332,20 @@ mod tests {
     fn json_strings_may_hold_quotes_and_escapes_stay_visible() {
         let raw = "{\"q\":\"a\\\"b\\\\\",\"x\":\"\u{202e}\"}";
         let (_, lines) = shown("application/json", raw.as_bytes(), false);
-        assert_eq!(lines, ["{", r#"  "q": "a\"b\\","#, r#"  "x": "\u{202e}""#, "}"]);
+        assert_eq!(
+            lines,
+            ["{", r#"  "q": "a\"b\\","#, r#"  "x": "\u{202e}""#, "}"]
+        );
     }
 
     #[test]
     fn forms_are_decoded_into_a_table() {
         let raw = b"From=%2B49151&Body=hi+there%1b&flag";
-        let (title, lines) = shown("application/x-www-form-urlencoded; charset=utf-8", raw, false);
+        let (title, lines) = shown(
+            "application/x-www-form-urlencoded; charset=utf-8",
+            raw,
+            false,
+        );
         assert!(title.contains("decoded"), "{title}");
         assert_eq!(lines, ["From = +49151", "Body = hi there\\x1b", "flag = "]);
     }

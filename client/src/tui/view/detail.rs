@@ -4,9 +4,9 @@ use super::layout::{Areas, Pane};
 use super::list::{badge_of, status_of, trigger};
 use super::theme::Theme;
 use super::{body, draw_line, draw_lines};
+use crate::text::{self, visible, visible_bytes};
 use crate::tui::Detail;
 use crate::tui::model::{Focus, Model, Tab, app_disagrees};
-use crate::tui::text::{self, visible, visible_bytes};
 use capture::{Attempt, Delivery, Fields, Outcome, Retry, Timing};
 use ratatui::Frame;
 use ratatui::style::Style;
@@ -14,25 +14,33 @@ use ratatui::text::{Line, Span};
 use signature::Verdict;
 use std::time::Duration;
 
-pub(super) fn draw(
-    model: &Model,
-    areas: &Areas,
-    pane: &Pane,
-    theme: Theme,
-    frame: &mut Frame<'_>,
-) {
+pub(super) fn draw(model: &Model, areas: &Areas, pane: &Pane, theme: Theme, frame: &mut Frame<'_>) {
     let focused = model.focus == Focus::Detail;
     if !pane.bordered {
-        let style = if focused { theme.frame_focused() } else { theme.frame() };
+        let style = if focused {
+            theme.frame_focused()
+        } else {
+            theme.frame()
+        };
         let rule = "─".repeat(usize::from(pane.head.width));
         draw_line(Line::styled(rule, style), pane.head, frame);
     }
     for (area, tab, label) in &areas.tabs {
-        let style = if *tab == model.tab { theme.active_tab() } else { Style::new() };
+        let style = if *tab == model.tab {
+            theme.active_tab()
+        } else {
+            Style::new()
+        };
         draw_line(Line::styled(label.clone(), style), *area, frame);
     }
     let height = usize::from(pane.body.height);
-    let lines = model.page.lines.iter().skip(model.scroll).take(height).cloned();
+    let lines = model
+        .page
+        .lines
+        .iter()
+        .skip(model.scroll)
+        .take(height)
+        .cloned();
     draw_lines(lines, pane.body, frame);
     let hidden = model.page.lines.len().saturating_sub(height);
     if hidden > 0 {
@@ -44,7 +52,11 @@ pub(super) fn draw(
         let mut area = pane.head;
         area.x = pane.frame.right().saturating_sub(width + 1);
         area.width = width;
-        if areas.tabs.last().is_none_or(|(last, ..)| last.right() <= area.x) {
+        if areas
+            .tabs
+            .last()
+            .is_none_or(|(last, ..)| last.right() <= area.x)
+        {
             draw_line(Line::styled(left, theme.quiet()), area, frame);
         }
     }
@@ -55,7 +67,12 @@ pub(super) fn draw(
 pub(in crate::tui) fn page(model: &Model, width: u16, short: bool) -> Vec<Line<'static>> {
     let theme = Theme::new(model.color);
     let columns = usize::from(width.saturating_sub(2)).max(1);
-    let mut writer = Writer { model, theme, columns, lines: Vec::new() };
+    let mut writer = Writer {
+        model,
+        theme,
+        columns,
+        lines: Vec::new(),
+    };
     match model.current() {
         None => writer.text("nothing is selected", theme.quiet()),
         Some((delivery, attempt)) => match model.tab {
@@ -86,7 +103,11 @@ impl Writer<'_> {
     fn request(&mut self, delivery: &Delivery, attempt: &Attempt, short: bool) {
         let theme = self.theme;
         let Some(detail) = self.loaded(delivery, attempt) else {
-            let first = format!("{} {}", visible(&delivery.method), visible(&delivery.target));
+            let first = format!(
+                "{} {}",
+                visible(&delivery.method),
+                visible(&delivery.target)
+            );
             self.lines.insert(0, Line::styled(first, theme.strong()));
             return;
         };
@@ -118,7 +139,12 @@ impl Writer<'_> {
                 let line = format!("··· no answer yet, {}", text::duration(since));
                 return self.text(line, theme.warn());
             }
-            Outcome::Failed { status: sent, cause, why, may_have_run } => {
+            Outcome::Failed {
+                status: sent,
+                cause,
+                why,
+                may_have_run,
+            } => {
                 self.lines.push(Line::from(vec![
                     Span::styled(format!("{status}  "), style),
                     Span::styled(visible(why).into_owned(), theme.strong()),
@@ -128,11 +154,26 @@ impl Writer<'_> {
                     format!("the sender got {got} · Adit-Cause: {}", visible(cause)),
                     theme.quiet(),
                 );
-                self.text(ran(*may_have_run), if *may_have_run { theme.warn() } else { theme.quiet() });
+                self.text(
+                    ran(*may_have_run),
+                    if *may_have_run {
+                        theme.warn()
+                    } else {
+                        theme.quiet()
+                    },
+                );
+                if cause == "app-refused" {
+                    self.lines.push(Line::from(vec![
+                        Span::styled("→ ", theme.key()),
+                        Span::raw("start your app, then press r to replay this one"),
+                    ]));
+                }
             }
             Outcome::Answered { .. } => {}
         }
-        let Some(detail) = self.loaded(delivery, attempt) else { return };
+        let Some(detail) = self.loaded(delivery, attempt) else {
+            return;
+        };
         let Some(response) = &detail.response else {
             if matches!(attempt.outcome, Outcome::Answered { .. }) {
                 self.text("the answer was not recorded", theme.quiet());
@@ -141,10 +182,17 @@ impl Writer<'_> {
         };
         let took = attempt.duration().map_or(String::new(), text::duration);
         self.lines.push(Line::from(vec![
-            Span::styled(response.status.to_string(), theme.by_status(response.status)),
+            Span::styled(
+                response.status.to_string(),
+                theme.by_status(response.status),
+            ),
             Span::styled(format!(" {}", visible(&response.reason)), theme.strong()),
             Span::styled(
-                format!("  {took} · {} · {}", text::bytes(response.body.len), visible(&attempt.origin)),
+                format!(
+                    "  {took} · {} · {}",
+                    text::bytes(response.body.len),
+                    visible(&attempt.origin)
+                ),
                 theme.quiet(),
             ),
         ]));
@@ -206,7 +254,11 @@ impl Writer<'_> {
             self.pair("scheme", visible(provider).into_owned(), Style::new());
         }
         if let Some(secret) = judgement.secret {
-            self.pair("secret", format!("#{secret} of the configured ones"), Style::new());
+            self.pair(
+                "secret",
+                format!("#{secret} of the configured ones"),
+                Style::new(),
+            );
         }
         if let Some(reading) = &judgement.reading {
             self.pair("reading", visible(reading).into_owned(), Style::new());
@@ -255,7 +307,10 @@ impl Writer<'_> {
             if let Outcome::Answered { bytes, .. } = attempt.outcome
                 && !narrow
             {
-                line.push_span(Span::styled(format!("{}  ", text::bytes(bytes)), theme.quiet()));
+                line.push_span(Span::styled(
+                    format!("{}  ", text::bytes(bytes)),
+                    theme.quiet(),
+                ));
             }
             let why = match narrow {
                 true => String::from(attempt.trigger.as_str()),
@@ -263,9 +318,22 @@ impl Writer<'_> {
             };
             line.push_span(Span::styled(why, theme.quiet()));
             self.lines.push(line);
-            if let Outcome::Failed { cause, why, may_have_run, .. } = &attempt.outcome {
-                let ran = if *may_have_run { format!(" · {}", ran(true)) } else { String::new() };
-                self.text(format!("       {} ({}){ran}", visible(why), visible(cause)), Style::new());
+            if let Outcome::Failed {
+                cause,
+                why,
+                may_have_run,
+                ..
+            } = &attempt.outcome
+            {
+                let ran = if *may_have_run {
+                    format!(" · {}", ran(true))
+                } else {
+                    String::new()
+                };
+                self.text(
+                    format!("       {} ({}){ran}", visible(why), visible(cause)),
+                    Style::new(),
+                );
             }
         }
         self.retry(delivery);
@@ -275,7 +343,10 @@ impl Writer<'_> {
 
     /// What the sender does next.
     fn retry(&mut self, delivery: &Delivery) {
-        let provider = delivery.provider.as_deref().map_or("the sender".into(), visible);
+        let provider = delivery
+            .provider
+            .as_deref()
+            .map_or("the sender".into(), visible);
         self.section("what comes next");
         match delivery.retry {
             Retry::At { at, number, of } => {
@@ -293,12 +364,20 @@ impl Writer<'_> {
                 let width = self.columns.saturating_sub(8).min(40);
                 let full = (gone * width as f64) as usize;
                 self.text(
-                    format!("▕{}{}▏ {:.0}%", "█".repeat(full), "░".repeat(width - full), gone * 100.0),
+                    format!(
+                        "▕{}{}▏ {:.0}%",
+                        "█".repeat(full),
+                        "░".repeat(width - full),
+                        gone * 100.0
+                    ),
                     self.theme.warn(),
                 );
             }
             Retry::Never => {
-                self.text(format!("{provider} does not send it again by itself; r replays it"), Style::new());
+                self.text(
+                    format!("{provider} does not send it again by itself; r replays it"),
+                    Style::new(),
+                );
             }
             Retry::NotDue => {
                 let line = match delivery.latest().map(|a| &a.outcome) {
@@ -308,24 +387,38 @@ impl Writer<'_> {
                 self.text(line, Style::new());
             }
             Retry::Exhausted => {
-                self.text(format!("{provider} has given up; r replays it"), self.theme.bad());
+                self.text(
+                    format!("{provider} has given up; r replays it"),
+                    self.theme.bad(),
+                );
             }
-            Retry::Unknown => self.text("not known: no retry schedule is published", self.theme.quiet()),
+            Retry::Unknown => self.text(
+                "not known: no retry schedule is published",
+                self.theme.quiet(),
+            ),
         }
     }
 
     /// Where the time of one attempt went, step by step.
     fn timing(&mut self, attempt: &Attempt) {
         let steps = steps(&attempt.timing);
-        let Some(end) = steps.iter().map(|(_, _, to)| *to).max() else { return };
-        self.section(&format!("timing of #{} → {}", attempt.n, visible(&attempt.origin)));
+        let Some(end) = steps.iter().map(|(_, _, to)| *to).max() else {
+            return;
+        };
+        self.section(&format!(
+            "timing of #{} → {}",
+            attempt.n,
+            visible(&attempt.origin)
+        ));
         let width = self.columns.saturating_sub(29).min(40);
         let scale = |at: Duration| {
             (at.as_secs_f64() / end.as_secs_f64().max(1e-9) * width as f64).round() as usize
         };
         for (name, from, to) in steps {
             let start = scale(from).min(width.saturating_sub(1));
-            let len = scale(to).saturating_sub(start).clamp(1, width.saturating_sub(start).max(1));
+            let len = scale(to)
+                .saturating_sub(start)
+                .clamp(1, width.saturating_sub(start).max(1));
             let bar = format!("{}{}", " ".repeat(start), "█".repeat(len));
             self.lines.push(Line::from(vec![
                 Span::raw(format!("{name:<17}")),
@@ -393,18 +486,22 @@ fn advice(attempt: &Attempt, model: &Model) -> Vec<String> {
     let provider = visible(provider);
     match judgement.verdict {
         Verdict::Valid if app_disagrees(judgement, &attempt.outcome) => {
-            let url = model.status.url.as_deref().map_or("the public URL".into(), visible);
+            let url = model
+                .status
+                .url
+                .as_deref()
+                .map_or("the public URL".into(), visible);
             vec![
-                format!(
-                    "{provider} signed exactly these bytes, so look at your app's own check:"
-                ),
+                format!("{provider} signed exactly these bytes, so look at your app's own check:"),
                 String::from("· it may hash parsed and re-encoded data instead of the raw body"),
                 format!("· it may build the signed URL from http:// or localhost instead of {url}"),
                 String::from("· its secret may differ from the one that matched here"),
             ]
         }
         Verdict::Valid => {
-            vec![format!("{provider} signed exactly these bytes, and nothing changed on the way.")]
+            vec![format!(
+                "{provider} signed exactly these bytes, and nothing changed on the way."
+            )]
         }
         Verdict::Invalid | Verdict::Missing | Verdict::Stale if accepted => vec![String::from(
             "Your app accepted it all the same: it does not check, or it checks something else.",
@@ -412,16 +509,23 @@ fn advice(attempt: &Attempt, model: &Model) -> Vec<String> {
         Verdict::Invalid | Verdict::Missing | Verdict::Stale => Vec::new(),
         Verdict::NoSecret => {
             let name = env_name(&provider);
-            vec![format!("Set {name}, or give --secret, and start again to have it checked.")]
+            vec![format!(
+                "Set {name}, or give --secret, and start again to have it checked."
+            )]
         }
-        Verdict::None => vec![String::from("No scheme is configured or recognised for this request.")],
+        Verdict::None => vec![String::from(
+            "No scheme is configured or recognised for this request.",
+        )],
     }
 }
 
 /// The environment variable that holds a provider's secret.
 fn env_name(provider: &str) -> String {
     let upper = provider.to_ascii_uppercase();
-    let name: String = upper.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let name: String = upper
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
     format!("ADIT_SECRET_{name}")
 }
 

@@ -3,8 +3,8 @@
 use super::draw_lines;
 use super::theme::Theme;
 use crate::status::State;
+use crate::text::{self, visible};
 use crate::tui::model::Model;
-use crate::tui::text::{self, visible};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -12,7 +12,10 @@ use ratatui::text::{Line, Span};
 pub(super) fn draw(model: &Model, area: Rect, theme: Theme, frame: &mut Frame<'_>) {
     let lines = lines(model, area.width.saturating_sub(2), area.height, theme);
     // A little lower than the top where there is room, never at the cost of a line.
-    let spare = area.height.saturating_sub(lines.len() as u16).min(area.height / 8);
+    let spare = area
+        .height
+        .saturating_sub(lines.len() as u16)
+        .min(area.height / 8);
     let area = Rect {
         x: area.x + area.width.min(2),
         y: area.y + spare,
@@ -63,29 +66,50 @@ fn lines(model: &Model, width: u16, height: u16, theme: Theme) -> Vec<Line<'stat
     out.push(Line::default());
     out.push(Line::raw("Paste this at the provider"));
     out.push(Line::styled(format!("  {target}"), theme.link()));
-    out.push(quiet(String::from("  any path works; Y or a click on the URL above copies it")));
+    out.push(quiet(String::from(
+        "  any path works; Y or a click on the URL above copies it",
+    )));
     out.push(Line::default());
     out.push(Line::raw("Try it without a provider"));
     if let Some(send) = &tips.send {
-        command(vec![visible(send).into_owned(), format!("--to {target}")], &mut out);
+        command(
+            vec![visible(send).into_owned(), format!("--to {target}")],
+            &mut out,
+        );
     }
     let mut curl = vec![String::from("curl")];
-    curl.extend(tips.ca.as_deref().map(|ca| format!("--cacert {}", visible(ca))));
+    curl.extend(
+        tips.ca
+            .as_deref()
+            .map(|ca| format!("--cacert {}", visible(ca))),
+    );
     curl.extend([String::from("-d hello=world"), target.clone()]);
     command(curl, &mut out);
     out.push(Line::default());
     out.push(Line::raw("Signatures"));
     if tips.secrets.is_empty() {
-        out.push(quiet(String::from("  shown as ? KEY until a secret is known: set ADIT_SECRET_CLOUDVNO")));
-        out.push(quiet(String::from("  or give --secret cloudvno=env:NAME, then start again")));
+        out.push(quiet(String::from(
+            "  shown as ? KEY until a secret is known: set ADIT_SECRET_CLOUDVNO",
+        )));
+        out.push(quiet(String::from(
+            "  or give --secret cloudvno=env:NAME, then start again",
+        )));
     } else {
         let known: Vec<_> = tips.secrets.iter().map(|name| visible(name)).collect();
-        out.push(quiet(format!("  checked with the secrets known for: {}", known.join(", "))));
+        out.push(quiet(format!(
+            "  checked with the secrets known for: {}",
+            known.join(", ")
+        )));
     }
     if model.status.embedded {
         out.push(Line::default());
-        out.push(Line::styled("This URL works on this machine only", theme.warn()));
-        out.push(quiet(String::from("  no relay is configured; for a public one: client login RELAY")));
+        out.push(Line::styled(
+            "This URL works on this machine only",
+            theme.warn(),
+        ));
+        out.push(quiet(String::from(
+            "  no relay is configured; for a public one: client login RELAY",
+        )));
     }
     if out.len() > usize::from(height) {
         out.retain(|line| line.width() > 0);

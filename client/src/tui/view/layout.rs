@@ -1,14 +1,17 @@
 //! What stands where, for `draw` and for the mouse.
 
 use super::{overlay, status};
+use crate::text;
 use crate::tui::keys::{self, Message, When};
 use crate::tui::model::{Focus, Model, Overlay, Tab};
-use crate::tui::text;
 use capture::Outcome;
 use ratatui::layout::{Position, Rect, Size};
 
 /// Below this the screen is the list and one status line.
-const SMALL: Size = Size { width: 60, height: 16 };
+const SMALL: Size = Size {
+    width: 60,
+    height: 16,
+};
 /// From this width on, list and detail stand side by side.
 const WIDE: u16 = 100;
 
@@ -90,7 +93,11 @@ impl Areas {
         if let Some(pane) = &self.list {
             if pane.body.contains(at) {
                 let row = model.top + usize::from(at.y - pane.body.y);
-                return if row < model.rows.len() { Hit::Row(row) } else { Hit::List };
+                return if row < model.rows.len() {
+                    Hit::Row(row)
+                } else {
+                    Hit::List
+                };
             }
             if pane.frame.contains(at) {
                 return Hit::List;
@@ -124,23 +131,40 @@ pub(in crate::tui) fn layout(model: &Model, size: Size) -> Areas {
         ..Areas::default()
     };
     if size.width < SMALL.width || size.height < SMALL.height {
-        let rest = Rect { y: 1, height: size.height.saturating_sub(1), ..all }.intersection(all);
+        let rest = Rect {
+            y: 1,
+            height: size.height.saturating_sub(1),
+            ..all
+        }
+        .intersection(all);
         let narrowed = !model.filter.is_empty() || model.only_failed;
         let said = model.toast.is_some() || model.typing || narrowed;
-        let (rest, info) = if rest.height > 2 && said { below(rest, 1) } else { (rest, Rect::ZERO) };
+        let (rest, info) = if rest.height > 2 && said {
+            below(rest, 1)
+        } else {
+            (rest, Rect::ZERO)
+        };
         areas.info = info;
         if model.is_empty() {
             areas.empty = Some(rest);
         } else if model.focus == Focus::Detail {
             areas.detail = Some(open(rest));
         } else {
-            areas.list = Some(Pane { frame: rest, body: rest, ..Pane::default() });
+            areas.list = Some(Pane {
+                frame: rest,
+                body: rest,
+                ..Pane::default()
+            });
         }
     } else {
         areas.counters = row(1);
         areas.keys = row(size.height - 1);
         areas.info = row(size.height - 2);
-        let middle = Rect { y: 2, height: size.height - 5, ..all };
+        let middle = Rect {
+            y: 2,
+            height: size.height - 5,
+            ..all
+        };
         areas.buttons = buttons(model, row(size.height - 3));
         if model.is_empty() {
             areas.empty = Some(middle);
@@ -154,8 +178,15 @@ pub(in crate::tui) fn layout(model: &Model, size: Size) -> Areas {
         } else if size.width >= WIDE {
             // The list's columns need 67 to show `message.received` whole at 120.
             let list = size.width * 58 / 100;
-            areas.list = Some(bordered(Rect { width: list, ..middle }));
-            areas.detail = Some(framed(Rect { x: list, width: size.width - list, ..middle }));
+            areas.list = Some(bordered(Rect {
+                width: list,
+                ..middle
+            }));
+            areas.detail = Some(framed(Rect {
+                x: list,
+                width: size.width - list,
+                ..middle
+            }));
         } else {
             let (above, detail) = below(middle, middle.height - (1 + (middle.height - 2) / 2));
             areas.list = Some(open(above));
@@ -174,7 +205,10 @@ fn open(frame: Rect) -> Pane {
     Pane {
         frame,
         bordered: false,
-        head: Rect { height: frame.height.min(1), ..frame },
+        head: Rect {
+            height: frame.height.min(1),
+            ..frame
+        },
         body: below(frame, frame.height.saturating_sub(1)).1,
     }
 }
@@ -185,7 +219,10 @@ fn bordered(frame: Rect) -> Pane {
     Pane {
         frame,
         bordered: true,
-        head: Rect { height: inner.height.min(1), ..inner },
+        head: Rect {
+            height: inner.height.min(1),
+            ..inner
+        },
         body: below(inner, inner.height.saturating_sub(1)).1,
     }
 }
@@ -195,7 +232,10 @@ fn framed(frame: Rect) -> Pane {
     Pane {
         frame,
         bordered: true,
-        head: Rect { height: frame.height.min(1), ..frame },
+        head: Rect {
+            height: frame.height.min(1),
+            ..frame
+        },
         body: inside(frame),
     }
 }
@@ -212,8 +252,15 @@ fn inside(frame: Rect) -> Rect {
 /// `area` without its last `height` rows, and those.
 pub(super) fn below(area: Rect, height: u16) -> (Rect, Rect) {
     let height = height.min(area.height);
-    let first = Rect { height: area.height - height, ..area };
-    let second = Rect { y: area.y + first.height, height, ..area };
+    let first = Rect {
+        height: area.height - height,
+        ..area
+    };
+    let second = Rect {
+        y: area.y + first.height,
+        height,
+        ..area
+    };
     (first, second)
 }
 
@@ -233,16 +280,33 @@ fn tabs(model: &Model, pane: &Pane) -> Vec<(Rect, Tab, String)> {
             (Tab::Response, _) => String::from("Response"),
             (Tab::Signature, _) => String::from(if narrow { "Sig" } else { "Signature" }),
             (Tab::Attempts, Some((d, _))) => {
-                format!("{} {}", if narrow { "Tries" } else { "Attempts" }, d.attempts.len())
+                format!(
+                    "{} {}",
+                    if narrow { "Tries" } else { "Attempts" },
+                    d.attempts.len()
+                )
             }
             (Tab::Attempts, None) => String::from("Attempts"),
         };
-        let label = if tab == model.tab { format!("[{n} {name}]") } else { format!(" {n} {name} ") };
+        let label = if tab == model.tab {
+            format!("[{n} {name}]")
+        } else {
+            format!(" {n} {name} ")
+        };
         let width = text::width(&label) as u16;
         if x + width > pane.frame.right().saturating_sub(1) {
             break;
         }
-        out.push((Rect { x, y: pane.frame.y, width, height: pane.frame.height.min(1) }, tab, label));
+        out.push((
+            Rect {
+                x,
+                y: pane.frame.y,
+                width,
+                height: pane.frame.height.min(1),
+            },
+            tab,
+            label,
+        ));
         x += width;
     }
     out
@@ -266,7 +330,11 @@ fn buttons(model: &Model, row: Rect) -> Vec<Button> {
     if model.current().is_some() {
         wanted.push((Message::CopyMenu, String::from("Copy")));
         wanted.push((
-            if model.zoom { Message::Unzoom } else { Message::Zoom },
+            if model.zoom {
+                Message::Unzoom
+            } else {
+                Message::Zoom
+            },
             String::from(if model.zoom { "Both panes" } else { "Zoom" }),
         ));
         wanted.push((Message::Filter, String::from("Filter")));
@@ -286,13 +354,20 @@ pub(super) fn line_up(
 ) -> Vec<Button> {
     let mut out = Vec::new();
     for (message, name) in wanted {
-        let key = keys::shown(when, message).split(' ').next().unwrap_or_default();
+        let key = keys::shown(when, message)
+            .split(' ')
+            .next()
+            .unwrap_or_default();
         let label = format!("[ {key} {name} ]");
         let width = text::width(&label) as u16;
         if x.saturating_add(width) > row.right() || row.is_empty() {
             break;
         }
-        out.push(Button { area: Rect { x, width, ..row }, label, message });
+        out.push(Button {
+            area: Rect { x, width, ..row },
+            label,
+            message,
+        });
         x += width + 1;
     }
     out

@@ -3,8 +3,8 @@
 use super::layout::Pane;
 use super::theme::Theme;
 use super::{cut, draw_line};
+use crate::text::{self, fit, fit_right, visible};
 use crate::tui::model::{Focus, Model, Row, app_disagrees, attempt_of, badge, status_cell};
-use crate::tui::text::{self, fit, fit_right, visible};
 use capture::{Attempt, Delivery, Outcome, Retry, Trigger};
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -32,9 +32,25 @@ const STATUS: usize = 3;
 impl Columns {
     /// What fits into `width`. Columns leave in the order of what a reader misses least.
     fn of(width: usize) -> Columns {
-        let mut columns = Columns { time: 8, from: 8, event: 0, sig: 6, ms: 5, tries: 4, next: 6 };
+        let mut columns = Columns {
+            time: 8,
+            from: 8,
+            event: 0,
+            sig: 6,
+            ms: 5,
+            tries: 4,
+            next: 6,
+        };
         loop {
-            let Columns { time, from, sig, ms, tries, next, .. } = columns;
+            let Columns {
+                time,
+                from,
+                sig,
+                ms,
+                tries,
+                next,
+                ..
+            } = columns;
             let taken: usize = [time, from, STATUS, sig, ms, tries, next]
                 .into_iter()
                 .filter(|w| *w > 0)
@@ -68,17 +84,30 @@ pub(super) fn draw(model: &Model, pane: &Pane, theme: Theme, frame: &mut Frame<'
     }
     let rows = model.rows.iter().enumerate().skip(model.top);
     for (y, (index, row)) in (pane.body.y..pane.body.bottom()).zip(rows) {
-        let Some(delivery) = model.delivery(row.id) else { continue };
+        let Some(delivery) = model.delivery(row.id) else {
+            continue;
+        };
         let selected = index == model.cursor;
         let mut line = match row.attempt.and_then(|n| attempt_of(delivery, n)) {
             Some(attempt) => child(model, row, delivery, attempt, columns, selected, theme),
             None => parent(model, delivery, columns, selected, theme),
         };
-        let area = Rect { y, height: 1, ..pane.body };
+        let area = Rect {
+            y,
+            height: 1,
+            ..pane.body
+        };
         if selected {
             let pad = usize::from(area.width).saturating_sub(line.width());
             line.push_span(Span::raw(" ".repeat(pad)));
-            line = line.patch_style(theme.selected(model.focus == Focus::List));
+            let focused = model.focus == Focus::List;
+            if focused {
+                // One bar: reversed colours would make a patchwork of it.
+                line.spans
+                    .iter_mut()
+                    .for_each(|span| span.style = Style::new());
+            }
+            line = line.patch_style(theme.selected(focused));
         }
         draw_line(cut(line, usize::from(area.width)), area, frame);
     }
@@ -112,18 +141,28 @@ fn parent(
     selected: bool,
     theme: Theme,
 ) -> Line<'static> {
-    let fold = match (delivery.attempts.len() > 1, model.unfolded.contains(&delivery.id)) {
+    let fold = match (
+        delivery.attempts.len() > 1,
+        model.unfolded.contains(&delivery.id),
+    ) {
         (true, true) => "▾",
         (true, false) => "▸",
         (false, _) => " ",
     };
-    let mut cells = Cells::new(format!("{}{fold}", if selected { "▌" } else { " " }), Style::new());
+    let mut cells = Cells::new(
+        format!("{}{fold}", if selected { "▌" } else { " " }),
+        Style::new(),
+    );
     cells.left(&(model.clock)(delivery.at), columns.time, theme.quiet());
     let from = delivery.provider.as_deref().unwrap_or("-");
     cells.left(&visible(from), columns.from, Style::new());
     let event = match &delivery.event {
         Some(event) => visible(event).into_owned(),
-        None => format!("{} {}", visible(&delivery.method), visible(&delivery.target)),
+        None => format!(
+            "{} {}",
+            visible(&delivery.method),
+            visible(&delivery.target)
+        ),
     };
     let event = match columns.from {
         0 if delivery.event.is_some() && delivery.provider.is_some() => {
@@ -154,11 +193,19 @@ fn child(
     let branch = if row.last { "└" } else { "├" };
     let mut cells = Cells::new(format!("{mark} "), Style::new());
     cells.left(&(model.clock)(attempt.at), columns.time, theme.quiet());
-    cells.left(&format!("{branch} #{}", attempt.n), columns.from, theme.quiet());
+    cells.left(
+        &format!("{branch} #{}", attempt.n),
+        columns.from,
+        theme.quiet(),
+    );
     cells.left(&trigger(attempt, delivery), columns.event, Style::new());
     result(&mut cells, model, attempt, columns, theme);
     cells.right("", columns.tries, Style::new());
-    let who = if attempt.trigger == Trigger::Replay { "you" } else { "" };
+    let who = if attempt.trigger == Trigger::Replay {
+        "you"
+    } else {
+        ""
+    };
     cells.right(who, columns.next, theme.quiet());
     cells.line
 }
@@ -214,7 +261,11 @@ pub(super) fn badge_of(attempt: &Attempt, theme: Theme) -> (&'static str, Style)
 
 /// Tries by the sender so far, of how many, where that is known. Replays are ours and not counted.
 fn tries(delivery: &Delivery) -> String {
-    let sent = delivery.attempts.iter().filter(|a| a.trigger != Trigger::Replay).count();
+    let sent = delivery
+        .attempts
+        .iter()
+        .filter(|a| a.trigger != Trigger::Replay)
+        .count();
     match delivery.retry {
         Retry::At { of, .. } => format!("{sent}/{}", of.saturating_add(1)),
         Retry::Never => format!("{sent}/1"),
@@ -246,7 +297,9 @@ struct Cells {
 
 impl Cells {
     fn new(gutter: String, style: Style) -> Cells {
-        Cells { line: Line::from(Span::styled(gutter, style)) }
+        Cells {
+            line: Line::from(Span::styled(gutter, style)),
+        }
     }
 
     fn left(&mut self, text: &str, columns: usize, style: Style) {

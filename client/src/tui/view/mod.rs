@@ -20,7 +20,7 @@ pub(super) use detail::page;
 
 use super::keys::{self, Message, When};
 use super::model::{Focus, Model, Mood};
-use super::text;
+use crate::text;
 use layout::{Areas, Pane};
 use ratatui::Frame;
 use ratatui::layout::{Position, Rect};
@@ -46,7 +46,11 @@ pub(super) fn draw(model: &Model, frame: &mut Frame<'_>) {
         detail::draw(model, &areas, pane, theme, frame);
     }
     for button in &areas.buttons {
-        draw_line(Line::styled(button.label.clone(), theme.button()), button.area, frame);
+        draw_line(
+            Line::styled(button.label.clone(), theme.button()),
+            button.area,
+            frame,
+        );
     }
     draw_line(info(model, areas.info.width, theme), areas.info, frame);
     draw_line(key_bar(model, areas.keys.width, theme), areas.keys, frame);
@@ -63,15 +67,25 @@ pub(super) fn draw(model: &Model, frame: &mut Frame<'_>) {
 
 fn pane_frame(pane: &Pane, title: &str, focused: bool, theme: Theme, frame: &mut Frame<'_>) {
     if pane.bordered {
-        let style = if focused { theme.frame_focused() } else { theme.frame() };
-        let block = Block::bordered().border_style(style).title(Span::styled(title.to_owned(), style));
+        let style = if focused {
+            theme.frame_focused()
+        } else {
+            theme.frame()
+        };
+        let block = Block::bordered()
+            .border_style(style)
+            .title(Span::styled(title.to_owned(), style));
         frame.render_widget(block, pane.frame);
     }
 }
 
 /// The line above the keys: what just happened, else filter, position and FOLLOW.
 fn info(model: &Model, width: u16, theme: Theme) -> Line<'static> {
-    let follow = if model.follow { "FOLLOW" } else { "F follows the newest" };
+    let follow = if model.follow {
+        "FOLLOW"
+    } else {
+        "F follows the newest"
+    };
     let mut right = String::new();
     if !model.is_empty() {
         if !model.filter.is_empty() || model.only_failed {
@@ -101,14 +115,27 @@ fn info(model: &Model, width: u16, theme: Theme) -> Line<'static> {
         };
         left = Line::from(Span::styled(format!(" {glyph}{}", toast.text), style));
     }
-    ends(left, Line::styled(right, if model.follow { theme.strong() } else { theme.quiet() }), width)
+    ends(
+        left,
+        Line::styled(
+            right,
+            if model.follow {
+                theme.strong()
+            } else {
+                theme.quiet()
+            },
+        ),
+        width,
+    )
 }
 
 fn key_bar(model: &Model, width: u16, theme: Theme) -> Line<'static> {
     let when = layout::when(model);
     let mut line = Line::raw(" ");
     for key in keys::KEYS.iter().filter(|key| key.when == when) {
-        let Some((name, word)) = key.bar.and_then(|bar| bar.split_once(' ')) else { continue };
+        let Some((name, word)) = key.bar.and_then(|bar| bar.split_once(' ')) else {
+            continue;
+        };
         let always = matches!(key.message, Message::Help | Message::Quit);
         if when == When::Main && model.is_empty() && !always {
             continue;
@@ -133,7 +160,12 @@ fn ends(left: Line<'static>, right: Line<'static>, width: u16) -> Line<'static> 
     let mut out = cut(left, room);
     let gap = (width - right_width).saturating_sub(out.width());
     out.push_span(Span::raw(" ".repeat(gap)));
-    out.spans.extend(right.spans.into_iter().map(|span| span.patch_style(right.style)));
+    out.spans.extend(
+        right
+            .spans
+            .into_iter()
+            .map(|span| span.patch_style(right.style)),
+    );
     out
 }
 
@@ -168,7 +200,15 @@ fn draw_line(line: Line<'_>, area: Rect, frame: &mut Frame<'_>) {
 /// Draws as many of `lines` as `area` is high.
 fn draw_lines<'a>(lines: impl IntoIterator<Item = Line<'a>>, area: Rect, frame: &mut Frame<'_>) {
     for (y, line) in (area.y..area.bottom()).zip(lines) {
-        draw_line(line, Rect { y, height: 1, ..area }, frame);
+        draw_line(
+            line,
+            Rect {
+                y,
+                height: 1,
+                ..area
+            },
+            frame,
+        );
     }
 }
 

@@ -3,9 +3,9 @@
 use super::layout::{Over, below, line_up};
 use super::theme::Theme;
 use super::{draw_line, draw_lines};
+use crate::text::{self, visible};
 use crate::tui::keys::{self, Message, When};
 use crate::tui::model::{Model, Overlay, status_cell};
-use crate::tui::text::{self, visible};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -15,12 +15,19 @@ use ratatui::widgets::Block;
 pub(super) fn place(model: &Model, all: Rect) -> Option<Over> {
     let overlay = model.overlay.as_ref()?;
     let lines = content(model, overlay, Theme::new(false));
-    let widest = lines.iter().map(Line::width).max().unwrap_or(0).max(text::width(title(overlay)) + 2);
+    let widest = lines
+        .iter()
+        .map(Line::width)
+        .max()
+        .unwrap_or(0)
+        .max(text::width(title(overlay)) + 2);
     let buttons = wanted(overlay);
     let row = usize::from(!buttons.is_empty());
     // Border and one column of air on both sides.
     let width = (widest as u16).saturating_add(4).max(32).min(all.width);
-    let height = ((lines.len() + 2 * row) as u16).saturating_add(2).min(all.height);
+    let height = ((lines.len() + 2 * row) as u16)
+        .saturating_add(2)
+        .min(all.height);
     let frame = Rect {
         x: (all.width - width) / 2,
         y: (all.height - height) / 2,
@@ -43,17 +50,26 @@ pub(super) fn place(model: &Model, all: Rect) -> Option<Over> {
 }
 
 pub(super) fn draw(model: &Model, over: &Over, theme: Theme, frame: &mut Frame<'_>) {
-    let Some(overlay) = &model.overlay else { return };
+    let Some(overlay) = &model.overlay else {
+        return;
+    };
     let block = Block::bordered()
         .border_style(theme.frame_focused())
-        .title(Span::styled(format!(" {} ", title(overlay)), theme.strong()));
+        .title(Span::styled(
+            format!(" {} ", title(overlay)),
+            theme.strong(),
+        ));
     frame.render_widget(block, over.frame);
     let lines = content(model, overlay, theme);
     let hidden = lines.len().saturating_sub(usize::from(over.body.height));
     let skip = scroll(overlay).min(hidden);
     draw_lines(lines.into_iter().skip(skip), over.body, frame);
     for button in &over.buttons {
-        draw_line(Line::styled(button.label.clone(), theme.button()), button.area, frame);
+        draw_line(
+            Line::styled(button.label.clone(), theme.button()),
+            button.area,
+            frame,
+        );
     }
 }
 
@@ -84,9 +100,15 @@ fn wanted(overlay: &Overlay) -> Vec<(Message, String)> {
     match overlay {
         Overlay::Help { .. } => vec![button(Message::Cancel, "Close")],
         Overlay::Copy => Vec::new(),
-        Overlay::Quit => vec![button(Message::Confirm, "Quit"), button(Message::Cancel, "Stay")],
+        Overlay::Quit => vec![
+            button(Message::Confirm, "Quit"),
+            button(Message::Cancel, "Stay"),
+        ],
         Overlay::Plan { .. } => {
-            vec![button(Message::Confirm, "Replay"), button(Message::Cancel, "Cancel")]
+            vec![
+                button(Message::Confirm, "Replay"),
+                button(Message::Cancel, "Cancel"),
+            ]
         }
     }
 }
@@ -107,21 +129,34 @@ fn content(model: &Model, overlay: &Overlay, theme: Theme) -> Vec<Line<'static>>
                     format!("Replay {count} to {}?", visible(&model.status.origin)),
                     theme.strong(),
                 ),
-                Line::styled("Oldest first; each becomes one more attempt.", theme.quiet()),
+                Line::styled(
+                    "Oldest first; each becomes one more attempt.",
+                    theme.quiet(),
+                ),
                 Line::default(),
             ];
-            out.extend(ids.iter().filter_map(|id| model.delivery(*id)).map(|delivery| {
-                let what = match &delivery.event {
-                    Some(event) => visible(event).into_owned(),
-                    None => format!("{} {}", visible(&delivery.method), visible(&delivery.target)),
-                };
-                let status = delivery.latest().map_or(String::new(), |a| status_cell(&a.outcome));
-                Line::from(vec![
-                    Span::styled(format!("{}  ", delivery.id.short()), theme.quiet()),
-                    Span::styled(format!("{status}  "), theme.bad()),
-                    Span::raw(text::shorten(&what, 40)),
-                ])
-            }));
+            out.extend(
+                ids.iter()
+                    .filter_map(|id| model.delivery(*id))
+                    .map(|delivery| {
+                        let what = match &delivery.event {
+                            Some(event) => visible(event).into_owned(),
+                            None => format!(
+                                "{} {}",
+                                visible(&delivery.method),
+                                visible(&delivery.target)
+                            ),
+                        };
+                        let status = delivery
+                            .latest()
+                            .map_or(String::new(), |a| status_cell(&a.outcome));
+                        Line::from(vec![
+                            Span::styled(format!("{}  ", delivery.id.short()), theme.quiet()),
+                            Span::styled(format!("{status}  "), theme.bad()),
+                            Span::raw(text::shorten(&what, 40)),
+                        ])
+                    }),
+            );
             out.push(Line::default());
             out
         }
@@ -144,7 +179,10 @@ fn help(theme: Theme) -> Vec<Line<'static>> {
     }
     out.push(Line::styled("Mouse", theme.strong()));
     for (what, does) in [
-        ("click", "selects a row, opens a tab, presses a button, copies the URL"),
+        (
+            "click",
+            "selects a row, opens a tab, presses a button, copies the URL",
+        ),
         ("double click", "opens the delivery on the whole screen"),
         ("wheel", "scrolls the pane under the pointer"),
     ] {
@@ -158,10 +196,14 @@ fn help(theme: Theme) -> Vec<Line<'static>> {
 
 fn rows(when: When, theme: Theme) -> impl Iterator<Item = Line<'static>> {
     let menu = |key: &&keys::Key| key.when != When::Copy || key.message != Message::Interrupt;
-    keys::KEYS.iter().filter(move |key| key.when == when).filter(menu).map(move |key| {
-        Line::from(vec![
-            Span::styled(format!("  {} ", text::fit(key.shown, 10)), theme.key()),
-            Span::raw(key.help),
-        ])
-    })
+    keys::KEYS
+        .iter()
+        .filter(move |key| key.when == when)
+        .filter(menu)
+        .map(move |key| {
+            Line::from(vec![
+                Span::styled(format!("  {} ", text::fit(key.shown, 10)), theme.key()),
+                Span::raw(key.help),
+            ])
+        })
 }

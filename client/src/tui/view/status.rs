@@ -4,8 +4,8 @@ use super::layout::Areas;
 use super::theme::Theme;
 use super::{cut, draw_line, ends};
 use crate::status::State;
+use crate::text;
 use crate::tui::model::Model;
-use crate::tui::text;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -20,13 +20,21 @@ pub(super) fn url_area(model: &Model, row: Rect) -> Rect {
     if width == 0 || row.is_empty() {
         return Rect::ZERO;
     }
-    Rect { x: row.x + x as u16, width: width as u16, ..row }
+    Rect {
+        x: row.x + x as u16,
+        width: width as u16,
+        ..row
+    }
 }
 
 pub(super) fn draw(model: &Model, areas: &Areas, theme: Theme, frame: &mut Frame<'_>) {
     draw_line(first(model, areas.status.width, theme), areas.status, frame);
     if !areas.counters.is_empty() {
-        draw_line(second(model, areas.counters.width, theme), areas.counters, frame);
+        draw_line(
+            second(model, areas.counters.width, theme),
+            areas.counters,
+            frame,
+        );
     }
 }
 
@@ -56,17 +64,25 @@ fn first(model: &Model, width: u16, theme: Theme) -> Line<'static> {
         }
         State::Offline => theme.bad(),
     };
-    let mut left = Line::from(vec![Span::styled(format!(" {}", word(model)), style), Span::raw("  ")]);
+    let mut left = Line::from(vec![
+        Span::styled(format!(" {}", word(model)), style),
+        Span::raw("  "),
+    ]);
     if let Some(url) = &status.url {
         left.push_span(Span::styled(text::visible(url).into_owned(), theme.link()));
+    }
+    let short = left.clone();
+    if status.url.is_some() {
         left.push_span(Span::styled(" → ", theme.quiet()));
     }
     // `http://` is what everybody expects of an origin; it gives way to facts.
     let origin = match width {
-        0..100 => status.origin.strip_prefix("http://").unwrap_or(&status.origin),
+        0..100 => status
+            .origin
+            .strip_prefix("http://")
+            .unwrap_or(&status.origin),
         _ => &status.origin,
     };
-    let short = left.clone();
     left.push_span(Span::raw(text::visible(origin).into_owned()));
 
     let mut facts = Vec::new();
@@ -77,13 +93,21 @@ fn first(model: &Model, width: u16, theme: Theme) -> Line<'static> {
         facts.extend(status.rtt.map(|rtt| format!("rtt {}", text::duration(rtt))));
     }
     if status.reconnects > 0 {
-        facts.push(text::count(status.reconnects as usize, "reconnect", "reconnects"));
+        facts.push(text::count(
+            status.reconnects as usize,
+            "reconnect",
+            "reconnects",
+        ));
     }
     // Facts go, the last one first, before the URL is cut.
     while !facts.is_empty() {
         let right = facts.join(" · ");
         let fits = |left: &Line<'_>| left.width() + text::width(&right) + 2 <= usize::from(width);
-        let style = if status.embedded { theme.warn() } else { theme.quiet() };
+        let style = if status.embedded {
+            theme.warn()
+        } else {
+            theme.quiet()
+        };
         if fits(&left) {
             return ends(left, Line::styled(right, style), width);
         }
@@ -102,25 +126,43 @@ fn second(model: &Model, width: u16, theme: Theme) -> Line<'static> {
     if model.status.state != State::Online
         && let Some(reason) = &model.status.reason
     {
-        left.push_span(Span::styled(text::visible(reason).into_owned(), theme.warn()));
+        left.push_span(Span::styled(
+            text::visible(reason).into_owned(),
+            theme.warn(),
+        ));
         left.push_span(Span::raw("  "));
     }
     left.push_span(Span::styled(format!("{} req", counts.all), theme.strong()));
     let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-    for ((name, n), code) in classes.into_iter().zip(counts.classes).zip([100, 200, 300, 400, 500]) {
+    for ((name, n), code) in classes
+        .into_iter()
+        .zip(counts.classes)
+        .zip([100, 200, 300, 400, 500])
+    {
         // 2xx, 4xx and 5xx always stand there, so that the line does not jump.
         if n > 0 || !matches!(code, 100 | 300) {
-            let style = if n > 0 { theme.by_status(code) } else { theme.quiet() };
+            let style = if n > 0 {
+                theme.by_status(code)
+            } else {
+                theme.quiet()
+            };
             left.push_span(Span::styled(format!("  {name} {n}"), style));
         }
     }
     if counts.errors > 0 {
-        left.push_span(Span::styled(format!("  err {}", counts.errors), theme.bad()));
+        left.push_span(Span::styled(
+            format!("  err {}", counts.errors),
+            theme.bad(),
+        ));
     }
     if counts.pending > 0 {
         left.push_span(Span::raw(format!("  open {}", counts.pending)));
     }
-    let style = if counts.failed > 0 { theme.bad() } else { theme.quiet() };
+    let style = if counts.failed > 0 {
+        theme.bad()
+    } else {
+        theme.quiet()
+    };
     left.push_span(Span::styled(format!("  failed {}", counts.failed), style));
     if let Some((p50, p95)) = model.percentiles() {
         left.push_span(Span::styled(
@@ -133,7 +175,11 @@ fn second(model: &Model, width: u16, theme: Theme) -> Line<'static> {
         let room = usize::from(width).saturating_sub(left.width() + 2);
         if buckets + label.len() <= room && (buckets <= 15 || width >= 110) {
             let line = Span::styled(sparkline(&model.arrivals(buckets)), theme.name());
-            return ends(left, Line::from(vec![line, Span::styled(label, theme.quiet())]), width);
+            return ends(
+                left,
+                Line::from(vec![line, Span::styled(label, theme.quiet())]),
+                width,
+            );
         }
     }
     cut(left, usize::from(width))

@@ -15,7 +15,11 @@ impl Theme {
     }
 
     fn hue(self, color: Color) -> Style {
-        if self.color { Style::new().fg(color) } else { Style::new() }
+        if self.color {
+            Style::new().fg(color)
+        } else {
+            Style::new()
+        }
     }
 
     pub(super) fn good(self) -> Style {

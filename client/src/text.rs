@@ -17,7 +17,7 @@ const MARKS: usize = 2;
 
 /// `text` with every character that is not plainly visible spelled out: C0, DEL and C1, bidi
 /// controls, invisible and zero-width characters, and combining marks that run on.
-pub(super) fn visible(text: &str) -> Cow<'_, str> {
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         return Cow::Borrowed(text);
     }
@@ -27,7 +27,7 @@ pub(super) fn visible(text: &str) -> Cow<'_, str> {
 }
 
 /// [`visible`] for bytes: what is not UTF-8 becomes `\xNN`.
-pub(super) fn visible_bytes(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn visible_bytes(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return visible(text);
     }
@@ -73,7 +73,7 @@ fn push_visible(out: &mut String, text: &str) {
 }
 
 /// Characters that show nothing or change how others are shown.
-pub(super) fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -83,13 +83,13 @@ pub(super) fn is_hidden(c: char) -> bool {
 }
 
 /// Columns that `text` takes.
-pub(super) fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
 /// `text` cut to `columns`, the last one `…` when something was cut. Untrusted text is made
 /// visible first by the caller.
-pub(super) fn shorten(text: &str, columns: usize) -> String {
+pub(crate) fn shorten(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -111,7 +111,7 @@ pub(super) fn shorten(text: &str, columns: usize) -> String {
 }
 
 /// [`shorten`], then filled with spaces to exactly `columns`.
-pub(super) fn fit(text: &str, columns: usize) -> String {
+pub(crate) fn fit(text: &str, columns: usize) -> String {
     let mut out = shorten(text, columns);
     let used = width(&out);
     out.extend(std::iter::repeat_n(' ', columns.saturating_sub(used)));
@@ -119,7 +119,7 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
 }
 
 /// [`fit`], set to the right.
-pub(super) fn fit_right(text: &str, columns: usize) -> String {
+pub(crate) fn fit_right(text: &str, columns: usize) -> String {
     let cut = shorten(text, columns);
     let mut out = " ".repeat(columns.saturating_sub(width(&cut)));
     out.push_str(&cut);
@@ -127,7 +127,7 @@ pub(super) fn fit_right(text: &str, columns: usize) -> String {
 }
 
 /// Breaks `line` into lines of at most `columns`; words are kept whole where they fit.
-pub(super) fn wrap(line: Line<'static>, columns: usize, out: &mut Vec<Line<'static>>) {
+pub(crate) fn wrap(line: Line<'static>, columns: usize, out: &mut Vec<Line<'static>>) {
     let columns = columns.max(1);
     if line.width() <= columns {
         out.push(line);
@@ -172,7 +172,7 @@ pub(super) fn wrap(line: Line<'static>, columns: usize, out: &mut Vec<Line<'stat
 }
 
 /// A duration in five columns: `41`, `1.3s`, `12.4s`, `2m05`.
-pub(super) fn duration_cell(duration: Duration) -> String {
+pub(crate) fn duration_cell(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
         0 => String::from("<1"),
@@ -183,7 +183,7 @@ pub(super) fn duration_cell(duration: Duration) -> String {
 }
 
 /// A duration in a sentence: `0.4 ms`, `41 ms`, `1.3 s`.
-pub(super) fn duration(duration: Duration) -> String {
+pub(crate) fn duration(duration: Duration) -> String {
     let ms = duration.as_secs_f64() * 1_000.0;
     if ms < 10.0 {
         format!("{ms:.1} ms")
@@ -197,7 +197,7 @@ pub(super) fn duration(duration: Duration) -> String {
 }
 
 /// Whole seconds left, rounded up: `58s`, `4m58s`, `2h04m`, `3d02h`.
-pub(super) fn countdown(left: Duration) -> String {
+pub(crate) fn countdown(left: Duration) -> String {
     let s = left.as_secs() + u64::from(left.subsec_nanos() > 0);
     match s {
         0..60 => format!("{s}s"),
@@ -208,7 +208,7 @@ pub(super) fn countdown(left: Duration) -> String {
 }
 
 /// A byte count: `412 B`, `1.9 kB`, `2.1 MB`.
-pub(super) fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     let n = count as f64;
     match count {
         0..1_000 => format!("{count} B"),
@@ -219,7 +219,7 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// `count` and the word that fits it: `1 delivery`, `3 deliveries`.
-pub(super) fn count(count: usize, one: &str, many: &str) -> String {
+pub(crate) fn count(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
@@ -240,7 +240,10 @@ mod tests {
             ("line\r\nbreak\t", "line\\r\\nbreak\\t"),
             ("e\u{301}", "e\u{301}"),
             ("\u{301}x", "\\u{301}x"),
-            ("e\u{301}\u{301}\u{301}\u{301}", "e\u{301}\u{301}\\u{301}\\u{301}"),
+            (
+                "e\u{301}\u{301}\u{301}\u{301}",
+                "e\u{301}\u{301}\\u{301}\\u{301}",
+            ),
             ("❤\u{fe0f}", "❤\u{fe0f}"),
             ("a\u{fe0f}", "a\\u{fe0f}"),
             ("tag\u{e0041}", "tag\\u{e0041}"),
@@ -252,10 +255,21 @@ mod tests {
 
     #[test]
     fn cells_are_exactly_as_wide_as_asked() {
-        for text in ["", "a", "message.received", "你好世界", "e\u{301}e\u{301}", "👩🏽x❤\u{fe0f}"] {
+        for text in [
+            "",
+            "a",
+            "message.received",
+            "你好世界",
+            "e\u{301}e\u{301}",
+            "👩🏽x❤\u{fe0f}",
+        ] {
             for columns in 0..12 {
                 assert_eq!(width(&fit(text, columns)), columns, "{text:?} in {columns}");
-                assert_eq!(width(&fit_right(text, columns)), columns, "{text:?} in {columns}");
+                assert_eq!(
+                    width(&fit_right(text, columns)),
+                    columns,
+                    "{text:?} in {columns}"
+                );
             }
         }
     }
@@ -265,7 +279,12 @@ mod tests {
         let mut out = Vec::new();
         wrap(Line::from("the app hashes other bytes"), 12, &mut out);
         let lines: Vec<String> = out.iter().map(ToString::to_string).collect();
-        assert_eq!(lines, ["the app ", "hashes ", "other bytes"].map(String::from).to_vec());
+        assert_eq!(
+            lines,
+            ["the app ", "hashes ", "other bytes"]
+                .map(String::from)
+                .to_vec()
+        );
         let mut out = Vec::new();
         wrap(Line::from("x".repeat(25)), 10, &mut out);
         assert_eq!(out.iter().map(Line::width).collect::<Vec<_>>(), [10, 10, 5]);
@@ -274,12 +293,26 @@ mod tests {
     #[test]
     fn figures_are_short() {
         let ms = Duration::from_millis;
-        for (duration, cell) in [(0, "<1"), (41, "41"), (1_312, "1.3s"), (98_000, "98.0s"), (125_000, "2m05s")] {
+        for (duration, cell) in [
+            (0, "<1"),
+            (41, "41"),
+            (1_312, "1.3s"),
+            (98_000, "98.0s"),
+            (125_000, "2m05s"),
+        ] {
             assert_eq!(duration_cell(ms(duration)), cell);
         }
-        for (left, shown) in [(0, "0s"), (57_001, "58s"), (298_000, "4m58s"), (7_440_000, "2h04m")] {
+        for (left, shown) in [
+            (0, "0s"),
+            (57_001, "58s"),
+            (298_000, "4m58s"),
+            (7_440_000, "2h04m"),
+        ] {
             assert_eq!(countdown(ms(left)), shown);
         }
-        assert_eq!((bytes(412), bytes(1_900)), ("412 B".into(), "1.9 kB".into()));
+        assert_eq!(
+            (bytes(412), bytes(1_900)),
+            ("412 B".into(), "1.9 kB".into())
+        );
     }
 }

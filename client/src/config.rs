@@ -60,14 +60,30 @@ pub struct Verify {
 }
 
 const KEYS: [&str; 14] = [
-    "relay", "relay_ca", "token", "inspect", "store", "secret", "tunnel", "origin", "name",
-    "offline", "verify", "path", "provider", "on_invalid",
+    "relay",
+    "relay_ca",
+    "token",
+    "inspect",
+    "store",
+    "secret",
+    "tunnel",
+    "origin",
+    "name",
+    "offline",
+    "verify",
+    "path",
+    "provider",
+    "on_invalid",
 ];
 
 impl File {
     /// Where the file is: `$XDG_CONFIG_HOME/adit/client.toml`, else under `~/.config`.
     pub fn path() -> Option<PathBuf> {
-        let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let variable = |name| {
+            std::env::var_os(name)
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        };
         let folder =
             variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")))?;
         Some(folder.join("adit/client.toml"))
@@ -100,7 +116,10 @@ impl File {
                 .span()
                 .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             let at = line.map_or_else(String::new, |line| format!(":{line}"));
-            let failure = Failure::new(Exit::Configuration, format!("{shown}{at}: {}", error.message()));
+            let failure = Failure::new(
+                Exit::Configuration,
+                format!("{shown}{at}: {}", error.message()),
+            );
             match nearest(error.message()) {
                 Some(hint) => failure.hint(hint),
                 None => failure,
@@ -124,7 +143,9 @@ impl File {
 /// The known key nearest to the one that a message says is unknown.
 fn nearest(message: &str) -> Option<String> {
     let unknown = message.strip_prefix("unknown field `")?.split('`').next()?;
-    let nearest = KEYS.into_iter().min_by_key(|key| strsim::damerau_levenshtein(unknown, key))?;
+    let nearest = KEYS
+        .into_iter()
+        .min_by_key(|key| strsim::damerau_levenshtein(unknown, key))?;
     Some(format!("did you mean {nearest}?"))
 }
 
@@ -157,7 +178,11 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_its_line_and_the_nearest() {
         let failure = read("token = \"x\"\nrealy = \"y\"\n").unwrap_err();
-        assert!(failure.error.contains(":2: unknown field `realy`"), "{}", failure.error);
+        assert!(
+            failure.error.contains(":2: unknown field `realy`"),
+            "{}",
+            failure.error
+        );
         assert_eq!(failure.hint.as_deref(), Some("did you mean relay?"));
         assert_eq!(failure.exit, Exit::Configuration);
     }

@@ -39,7 +39,9 @@ pub fn status(status: &Status) -> Value {
         "reason": status.reason,
         "reconnects": status.reconnects,
     });
-    if let (State::Reconnecting { tries, next_try }, Some(map)) = (&status.state, value.as_object_mut()) {
+    if let (State::Reconnecting { tries, next_try }, Some(map)) =
+        (&status.state, value.as_object_mut())
+    {
         let left = next_try.saturating_duration_since(std::time::Instant::now());
         map.insert("tries".into(), json!(tries));
         map.insert("next_try_ms".into(), json!(ms(left)));
@@ -81,9 +83,17 @@ fn outcome(attempt: &Attempt) -> Map<String, Value> {
     let (bytes, cause, error, may_have_run) = match &attempt.outcome {
         Outcome::Pending => (None, None, None, None),
         Outcome::Answered { bytes, .. } => (Some(*bytes), None, None, None),
-        Outcome::Failed { cause, why, may_have_run, .. } => {
-            (None, Some(cause.clone()), Some(why.clone()), Some(*may_have_run))
-        }
+        Outcome::Failed {
+            cause,
+            why,
+            may_have_run,
+            ..
+        } => (
+            None,
+            Some(cause.clone()),
+            Some(why.clone()),
+            Some(*may_have_run),
+        ),
     };
     let value = json!({
         "attempt": attempt.n,
@@ -228,13 +238,20 @@ fn fields(fields: &Fields) -> Vec<[String; 2]> {
         Ok(text) => text.to_owned(),
         Err(_) => crate::text::visible_bytes(bytes).into_owned(),
     };
-    fields.iter().map(|(name, value)| [text(name), text(value)]).collect()
+    fields
+        .iter()
+        .map(|(name, value)| [text(name), text(value)])
+        .collect()
 }
 
 /// The request as HTTP/1.1 on the wire: head, and the body as far as it was kept.
 pub fn raw_request(request: &Request) -> Vec<u8> {
     let mut out = bytes::BytesMut::new();
-    proxy::http1::put_request_line(request.method.as_bytes(), request.target.as_bytes(), &mut out);
+    proxy::http1::put_request_line(
+        request.method.as_bytes(),
+        request.target.as_bytes(),
+        &mut out,
+    );
     for (name, value) in &request.fields {
         put_field(name, value, &mut out);
     }

@@ -1,14 +1,28 @@
-//! The laptop program.
+//! The laptop program, as a library: what `main` and the tests drive.
+//!
+//! A stream of the tunnel comes in at [`agent`], becomes a request in [`delivery`], is judged by
+//! [`guard`], forwarded through [`origin`] and shown by the faces: [`tui`], [`web`], [`plain`].
 
 pub mod agent;
+pub mod commands;
+pub mod config;
 pub mod delivery;
 pub mod embedded;
+pub mod events;
 pub mod failure;
+pub mod flags;
 pub mod guard;
 pub mod http;
 pub mod inspector;
+pub mod json;
 pub mod origin;
+pub mod plain;
+pub mod records;
+pub mod sample;
+pub mod secrets;
+pub mod sender;
 pub mod state;
 pub mod status;
 mod text;
 pub mod tui;
+pub mod web;

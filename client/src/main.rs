@@ -1,1 +1,5 @@
-fn main() {}
+//! The laptop program. See `client --help`.
+
+fn main() -> std::process::ExitCode {
+    client::flags::run()
+}

@@ -34,7 +34,10 @@ pub async fn run(
     mut status: watch::Receiver<Status>,
 ) -> io::Result<()> {
     let (snapshot, mut feed) = store.watch();
-    let mut printer = Printer { style, seen: Seen::default() };
+    let mut printer = Printer {
+        style,
+        seen: Seen::default(),
+    };
     // What was recorded before is history, not news.
     for delivery in &snapshot {
         for attempt in &delivery.attempts {
@@ -133,7 +136,9 @@ impl Printer {
     fn status(&mut self, status: &Status, shown: &mut Option<Status>) -> io::Result<()> {
         let before = shown.replace(status.clone());
         let is_new = |get: fn(&Status) -> Option<String>| {
-            before.as_ref().is_none_or(|before| get(before) != get(status))
+            before
+                .as_ref()
+                .is_none_or(|before| get(before) != get(status))
         };
         if status.url.is_some() && is_new(|s| s.url.clone()) {
             self.line(&json::tunnel(status), || {
@@ -174,7 +179,10 @@ fn status_text(status: &Status) -> String {
     if let (State::Online, Some(transport), Some(rtt)) =
         (&status.state, status.transport, status.rtt)
     {
-        line.push_str(&format!(" over {transport}, round trip {:.1} ms", json::ms(rtt)));
+        line.push_str(&format!(
+            " over {transport}, round trip {:.1} ms",
+            json::ms(rtt)
+        ));
     }
     if let Some(reason) = &status.reason {
         line.push_str(&format!(": {}", visible(reason)));
@@ -217,12 +225,18 @@ fn signature_text(attempt: &Attempt) -> String {
 
 /// `14:03:12  3f9k2a  200 in 12.4 ms  (attempt 2, replay)`
 fn response_text(delivery: &Delivery, attempt: &Attempt) -> String {
-    let mut line = format!("{}  {}  ", Timestamp::now().local_clock(), attempt.request.short());
+    let mut line = format!(
+        "{}  {}  ",
+        Timestamp::now().local_clock(),
+        attempt.request.short()
+    );
     let took = attempt.duration().map(duration).unwrap_or_default();
     match &attempt.outcome {
         Outcome::Pending => {}
         Outcome::Answered { status, .. } => line.push_str(&format!("{status} in {took}")),
-        Outcome::Failed { status, cause, why, .. } => {
+        Outcome::Failed {
+            status, cause, why, ..
+        } => {
             if let Some(status) = status {
                 line.push_str(&format!("{status} "));
             }
@@ -230,12 +244,19 @@ fn response_text(delivery: &Delivery, attempt: &Attempt) -> String {
         }
     }
     if attempt.n > 1 {
-        line.push_str(&format!("  (attempt {}, {})", attempt.n, attempt.trigger.as_str()));
+        line.push_str(&format!(
+            "  (attempt {}, {})",
+            attempt.n,
+            attempt.trigger.as_str()
+        ));
     }
     if let capture::Retry::At { at, number, of } = delivery.retry
         && attempt.trigger != Trigger::Replay
     {
-        line.push_str(&format!("  retry {number} of {of} expected at {}", at.local_clock()));
+        line.push_str(&format!(
+            "  retry {number} of {of} expected at {}",
+            at.local_clock()
+        ));
     }
     line
 }

@@ -55,13 +55,21 @@ pub struct Http {
     #[arg(long, value_name = "[PATH=]PROVIDER", alias = "verify-webhook")]
     pub verify: Vec<String>,
     /// Take a provider's secret from SOURCE: env:NAME, file:PATH, - (prompt) or the value; repeatable [env: ADIT_SECRET_<PROVIDER>]
-    #[arg(long, value_name = "[PROVIDER=]SOURCE", alias = "verify-webhook-secret")]
+    #[arg(
+        long,
+        value_name = "[PROVIDER=]SOURCE",
+        alias = "verify-webhook-secret"
+    )]
     pub secret: Vec<String>,
     /// Forward and mark requests with a bad signature, or answer 401 [default: flag]
     #[arg(long, value_name = "flag|reject", value_parser = ["flag", "reject"])]
     pub on_invalid: Option<String>,
     /// Give the app the sender's Host, its own (rewrite), or VALUE
-    #[arg(long, value_name = "preserve|rewrite|VALUE", default_value = "preserve")]
+    #[arg(
+        long,
+        value_name = "preserve|rewrite|VALUE",
+        default_value = "preserve"
+    )]
     pub host_header: String,
     /// Add a header to every request; repeatable
     #[arg(long, value_name = "K: V")]
@@ -164,9 +172,10 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
     let file = File::read()?;
     let state = State::open()?;
     let origin_text = address.to_string();
-    let tunnel = file.tunnel.iter().find(|(_, tunnel)| {
-        Address::parse(&tunnel.origin).is_ok_and(|origin| origin == address)
-    });
+    let tunnel = file
+        .tunnel
+        .iter()
+        .find(|(_, tunnel)| Address::parse(&tunnel.origin).is_ok_and(|origin| origin == address));
 
     let guard = guard(&flags, &file, tunnel.map(|(_, tunnel)| tunnel))?;
     let (store, folder) = store(&flags, &file, &state)?;
@@ -175,14 +184,17 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
         Some("off") => None,
         asked => Some(bind_inspector(asked).await?),
     };
-    let inspector_address =
-        listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let inspector_address = listener
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok());
     if let Some(inspector) = inspector_address
         && inspector.port() == address.port
         && ["localhost", "127.0.0.1", "::1"].contains(&address.host.as_str())
     {
-        return Err(usage(format!("{origin_text} is this client's own inspector"))
-            .hint("give your app's port, or move the inspector with --inspect 127.0.0.1:PORT"));
+        return Err(
+            usage(format!("{origin_text} is this client's own inspector"))
+                .hint("give your app's port, or move the inspector with --inspect 127.0.0.1:PORT"),
+        );
     }
 
     let wanted = wanted_name(&flags, tunnel)?;
@@ -191,15 +203,25 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
     let (relay, target, trust, ca, relay_key) = match &relay_text {
         None => {
             let relay = embedded::start(&state.embedded_relay(), flags.embedded_listen).await?;
-            let bound = relay.addrs().first().copied().ok_or_else(|| {
-                Failure::new(Exit::Failed, "the embedded relay listens nowhere")
-            })?;
+            let bound =
+                relay.addrs().first().copied().ok_or_else(|| {
+                    Failure::new(Exit::Failed, "the embedded relay listens nowhere")
+                })?;
             let ca = relay.ca().map(Path::to_owned).ok_or_else(|| {
                 Failure::new(Exit::Failed, "the embedded relay has no certificate")
             })?;
             let trust = Trust::only(&ca).map_err(|what| Failure::new(Exit::Configuration, what))?;
-            let target = Target { host: bound.ip().to_string(), port: bound.port() };
-            (Some(relay), target, trust, Some(ca), String::from("embedded"))
+            let target = Target {
+                host: bound.ip().to_string(),
+                port: bound.port(),
+            };
+            (
+                Some(relay),
+                target,
+                trust,
+                Some(ca),
+                String::from("embedded"),
+            )
         }
         Some(text) => {
             let target = Target::parse(text).ok_or_else(|| {
@@ -207,9 +229,11 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
             })?;
             let trust = match &relay_ca {
                 None => Trust::web(),
-                Some(path) => Trust::only(path)
-                    .map_err(|what| Failure::new(Exit::Configuration, what)
-                        .hint("--relay-ca takes the ca.pem that the relay wrote into its state folder"))?,
+                Some(path) => Trust::only(path).map_err(|what| {
+                    Failure::new(Exit::Configuration, what).hint(
+                        "--relay-ca takes the ca.pem that the relay wrote into its state folder",
+                    )
+                })?,
             };
             let key = target.to_string();
             (None, target, trust, relay_ca, key)
@@ -225,7 +249,12 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
     let origin = Origin::new(address);
     let forwarding = forwarding(&flags)?;
     let secrets_known = guard.secrets();
-    let deliveries = Arc::new(Deliveries { store, guard, origin, forwarding });
+    let deliveries = Arc::new(Deliveries {
+        store,
+        guard,
+        origin,
+        forwarding,
+    });
     let (status, _) = watch::channel(Status {
         state: status::State::Connecting,
         reason: None,
@@ -240,13 +269,17 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
         embedded: relay.is_some(),
     });
     let inspector = Inspector::new(Arc::clone(&deliveries), status.subscribe());
-    let tls = trust.tls().map_err(|error| Failure::from_error(Exit::Failed, &error))?;
+    let tls = trust
+        .tls()
+        .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
     let agent = Agent {
         dialer: Dialer::new(tls).map_err(|error| Failure::from_error(Exit::Failed, &error))?,
         target,
         key: Arc::new(state.key()?),
         token,
-        name: wanted.clone().or_else(|| state.name(&relay_key, &origin_text)),
+        name: wanted
+            .clone()
+            .or_else(|| state.name(&relay_key, &origin_text)),
         deliveries,
         status,
     };
@@ -264,12 +297,18 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
                 url: Some(online.url.clone()),
                 ca: ca.clone(),
             };
-            Some((listener, running, folder.unwrap_or_else(|| state.folder().to_owned())))
+            Some((
+                listener,
+                running,
+                folder.unwrap_or_else(|| state.folder().to_owned()),
+            ))
         }
     };
     if let Some((_, running, _)) = &web {
         let link = format!("http://{}/?token={}", running.address, running.token);
-        agent.status.send_modify(|status| status.inspector = Some(link));
+        agent
+            .status
+            .send_modify(|status| status.inspector = Some(link));
     }
     let tips = tui::Tips {
         secrets: secrets_known,
@@ -278,7 +317,16 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
         ca: ca.as_ref().map(|path| path.display().to_string()),
     };
     let url = online.url.clone();
-    Ok(Up { inspector, url, ca, agent, online, relay, tips, web })
+    Ok(Up {
+        inspector,
+        url,
+        ca,
+        agent,
+        online,
+        relay,
+        tips,
+        web,
+    })
 }
 
 /// Makes the first session. A name that was only remembered may be taken by now: then any will do.
@@ -307,7 +355,15 @@ pub async fn serve(
     face: Face,
     beside: Option<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>,
 ) -> Result<(), Failure> {
-    let Up { inspector, agent, online, relay, tips, web, .. } = up;
+    let Up {
+        inspector,
+        agent,
+        online,
+        relay,
+        tips,
+        web,
+        ..
+    } = up;
     let mut tasks = JoinSet::new();
     let mut announced = None;
     if let Some((listener, running, folder)) = web {
@@ -372,7 +428,8 @@ async fn screen(
     let store = inspector.store().clone();
     let (deliveries, mut feed) = store.watch();
     // The first status with a name comes within moments; the screen begins with the truth.
-    let _ = tokio::time::timeout(Duration::from_secs(1), status.wait_for(|s| s.url.is_some())).await;
+    let _ =
+        tokio::time::timeout(Duration::from_secs(1), status.wait_for(|s| s.url.is_some())).await;
     let start = tui::Start {
         status: status.borrow_and_update().clone(),
         deliveries,
@@ -481,8 +538,11 @@ async fn bind_inspector(asked: Option<&str>) -> Result<tokio::net::TcpListener, 
         None => None,
         Some(text) => {
             let address: SocketAddr = text.parse().map_err(|_| {
-                Failure::new(Exit::Usage, format!("{text:?} is no address for the inspector"))
-                    .hint("give it as in --inspect 127.0.0.1:4040, or --inspect off")
+                Failure::new(
+                    Exit::Usage,
+                    format!("{text:?} is no address for the inspector"),
+                )
+                .hint("give it as in --inspect 127.0.0.1:4040, or --inspect off")
             })?;
             if !address.ip().is_loopback() {
                 return Err(Failure::new(
@@ -496,10 +556,12 @@ async fn bind_inspector(asked: Option<&str>) -> Result<tokio::net::TcpListener, 
     };
     web::bind(address).await.map_err(|error| {
         let shown = address.unwrap_or(web::DEFAULT);
-        Failure::new(Exit::Failed, format!("{shown} is taken")).because(&error).hint(format!(
-            "see who holds it with: ss -ltnp 'sport = :{}', or choose another with --inspect",
-            shown.port()
-        ))
+        Failure::new(Exit::Failed, format!("{shown} is taken"))
+            .because(&error)
+            .hint(format!(
+                "see who holds it with: ss -ltnp 'sport = :{}', or choose another with --inspect",
+                shown.port()
+            ))
     })
 }
 
@@ -520,9 +582,8 @@ fn store(flags: &Http, file: &File, state: &State) -> Result<(Store, Option<Path
 ///
 /// [`Exit::Configuration`].
 pub fn open_store(folder: &Path) -> Result<Store, Failure> {
-    Store::open(folder, capture::Limits::default()).map_err(|error| {
-        Failure::from_error(Exit::Configuration, &error).hint(error.hint())
-    })
+    Store::open(folder, capture::Limits::default())
+        .map_err(|error| Failure::from_error(Exit::Configuration, &error).hint(error.hint()))
 }
 
 fn wanted_name(
@@ -542,8 +603,9 @@ fn wanted_name(
         None => Ok(None),
         Some(name) => match EndpointName::parse(name) {
             Ok(_) => Ok(text),
-            Err(error) => Err(Failure::new(Exit::Usage, format!("{name:?} cannot be a name"))
-                .because(&error)),
+            Err(error) => {
+                Err(Failure::new(Exit::Usage, format!("{name:?} cannot be a name")).because(&error))
+            }
         },
     }
 }
@@ -568,15 +630,20 @@ fn guard(
     }
     let mut sources: Vec<(String, String)> = Vec::new();
     for secret in &flags.secret {
-        let named = secret.split_once('=').filter(|(name, _)| catalogue.get(name).is_some());
+        let named = secret
+            .split_once('=')
+            .filter(|(name, _)| catalogue.get(name).is_some());
         match (named, rules.as_slice()) {
             (Some((provider, source)), _) => sources.push((provider.to_owned(), source.to_owned())),
             // One provider is checked: the secret is its.
             (None, [only]) => sources.push((only.provider.clone(), secret.clone())),
             (None, []) => sources.push((String::from("cloudvno"), secret.clone())),
             (None, _) => {
-                return Err(Failure::new(Exit::Usage, "it is not clear whose secret --secret gives")
-                    .hint("say it as in --secret stripe=env:STRIPE_SECRET"));
+                return Err(Failure::new(
+                    Exit::Usage,
+                    "it is not clear whose secret --secret gives",
+                )
+                .hint("say it as in --secret stripe=env:STRIPE_SECRET"));
             }
         }
     }
@@ -586,7 +653,10 @@ fn guard(
     {
         for verify in &tunnel.verify {
             let path = verify.path.clone().unwrap_or_default();
-            rules.push(Rule { path, provider: known(&verify.provider)? });
+            rules.push(Rule {
+                path,
+                provider: known(&verify.provider)?,
+            });
             if let Some(source) = &verify.secret {
                 sources.push((verify.provider.clone(), source.clone()));
             }
@@ -623,7 +693,13 @@ fn guard(
             && !value.is_empty()
         {
             let secrets = vec![Secret::new(value)];
-            keys.insert(provider.name().to_owned(), Keys { secrets, ..Keys::default() });
+            keys.insert(
+                provider.name().to_owned(),
+                Keys {
+                    secrets,
+                    ..Keys::default()
+                },
+            );
         }
     }
     if on_invalid == OnInvalid::Reject
@@ -631,9 +707,15 @@ fn guard(
     {
         return Err(Failure::new(
             Exit::Configuration,
-            format!("every request for {} would be rejected: no secret is known", rule.provider),
+            format!(
+                "every request for {} would be rejected: no secret is known",
+                rule.provider
+            ),
         )
-        .hint(format!("set {}, or give --secret", secrets::variable(&rule.provider))));
+        .hint(format!(
+            "set {}, or give --secret",
+            secrets::variable(&rule.provider)
+        )));
     }
     let mut other_hosts = Vec::new();
     if let Ok(address) = Address::parse(&flags.origin) {
@@ -650,8 +732,10 @@ pub fn unknown_provider(catalogue: &Catalogue, name: &str) -> Failure {
         .map(|provider| provider.name().to_owned())
         .unwrap_or_default();
     let all: Vec<&str> = catalogue.iter().map(|provider| provider.name()).collect();
-    Failure::new(Exit::Usage, format!("there is no provider {name:?}"))
-        .hint(format!("did you mean {nearest}? There are: {}", all.join(", ")))
+    Failure::new(Exit::Usage, format!("there is no provider {name:?}")).hint(format!(
+        "did you mean {nearest}? There are: {}",
+        all.join(", ")
+    ))
 }
 
 fn forwarding(flags: &Http) -> Result<Forwarding, Failure> {
@@ -664,7 +748,11 @@ fn forwarding(flags: &Http) -> Result<Forwarding, Failure> {
         let value = value.trim();
         let sound = proxy::headers::is_token(name.as_bytes())
             && proxy::headers::is_field_value(value.as_bytes());
-        if sound { Ok((name.to_owned(), value.to_owned())) } else { Err(bad()) }
+        if sound {
+            Ok((name.to_owned(), value.to_owned()))
+        } else {
+            Err(bad())
+        }
     };
     Ok(Forwarding {
         timeout: flags.timeout,
@@ -675,10 +763,17 @@ fn forwarding(flags: &Http) -> Result<Forwarding, Failure> {
                 HostHeader::Value(value.to_owned())
             }
             value => {
-                return Err(Failure::new(Exit::Usage, format!("{value:?} cannot be a Host")));
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!("{value:?} cannot be a Host"),
+                ));
             }
         },
-        add: flags.request_header_add.iter().map(header).collect::<Result<_, _>>()?,
+        add: flags
+            .request_header_add
+            .iter()
+            .map(header)
+            .collect::<Result<_, _>>()?,
         remove: flags.request_header_remove.clone(),
     })
 }
@@ -687,16 +782,23 @@ fn forwarding(flags: &Http) -> Result<Forwarding, Failure> {
 fn fresh_token() -> Result<String, Failure> {
     let mut bytes = [0_u8; 20];
     getrandom::fill(&mut bytes).map_err(|_| {
-        Failure::new(Exit::Failed, "the system gave no random bytes for the inspector's token")
+        Failure::new(
+            Exit::Failed,
+            "the system gave no random bytes for the inspector's token",
+        )
     })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Reads `500ms`, `10s`, `1m`, `1h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
-    let number: u64 = number.parse().map_err(|_| String::from("give it as in 10s"))?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| String::from("give it as in 10s"))?;
     let scale = match unit {
         "ms" => 1,
         "s" => 1_000,

@@ -54,7 +54,10 @@ async fn status(State(inspector): State<Inspector>) -> Json<Value> {
         map.insert("name".into(), json!(now.name));
         map.insert("url".into(), json!(now.url));
         map.insert("origin".into(), json!(now.origin));
-        map.insert("recording".into(), json!(inspector.store().health().why().is_none()));
+        map.insert(
+            "recording".into(),
+            json!(inspector.store().health().why().is_none()),
+        );
     }
     Json(value)
 }
@@ -117,10 +120,19 @@ async fn attempt(
     Path((id, n)): Path<(String, u32)>,
 ) -> Result<Json<Value>, Refusal> {
     let (id, _) = resolve(&inspector, &id).await?;
-    let gone = || Refusal(StatusCode::NOT_FOUND, format!("this delivery has no attempt {n}"));
+    let gone = || {
+        Refusal(
+            StatusCode::NOT_FOUND,
+            format!("this delivery has no attempt {n}"),
+        )
+    };
     let store = inspector.store();
     let known = store.delivery(id).await?.ok_or_else(gone)?;
-    let attempt = known.attempts.iter().find(|attempt| attempt.n == n).ok_or_else(gone)?;
+    let attempt = known
+        .attempts
+        .iter()
+        .find(|attempt| attempt.n == n)
+        .ok_or_else(gone)?;
     let request = store.request(attempt.request).await?.ok_or_else(gone)?;
     let response = store.response(id, n).await?;
     Ok(Json(json!({
@@ -136,10 +148,15 @@ async fn replay(
 ) -> Result<Json<Value>, Refusal> {
     let (id, _) = resolve(&inspector, &id).await?;
     let conflict = |error: String| Refusal(StatusCode::CONFLICT, error);
-    let (n, over) = inspector.replay(id).await.map_err(|error| conflict(error.to_string()))?;
+    let (n, over) = inspector
+        .replay(id)
+        .await
+        .map_err(|error| conflict(error.to_string()))?;
     let _ = over.await;
     let known = inspector.store().delivery(id).await?;
-    let attempt = known.as_ref().and_then(|d| d.attempts.iter().find(|a| a.n == n));
+    let attempt = known
+        .as_ref()
+        .and_then(|d| d.attempts.iter().find(|a| a.n == n));
     let attempt =
         attempt.ok_or_else(|| conflict(String::from("the replay is not in the store")))?;
     Ok(Json(json::attempt(attempt)))
@@ -153,7 +170,9 @@ async fn events(
     let (_, feed) = inspector.store().watch();
     let stream = unfold((inspector, feed), |(inspector, mut feed)| async move {
         let event = match feed.next().await {
-            Change::Changed(d) => Event::default().event("delivery").data(json::delivery(&d).to_string()),
+            Change::Changed(d) => Event::default()
+                .event("delivery")
+                .data(json::delivery(&d).to_string()),
             Change::Removed(id) => Event::default().event("removed").data(id.to_string()),
             Change::Reset => {
                 feed = inspector.store().watch().1;
@@ -172,14 +191,23 @@ mod page {
     use axum::response::IntoResponse;
 
     pub(super) async fn index() -> impl IntoResponse {
-        ([(CONTENT_TYPE, "text/html; charset=utf-8")], include_str!("assets/index.html"))
+        (
+            [(CONTENT_TYPE, "text/html; charset=utf-8")],
+            include_str!("assets/index.html"),
+        )
     }
 
     pub(super) async fn script() -> impl IntoResponse {
-        ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("assets/inspector.js"))
+        (
+            [(CONTENT_TYPE, "text/javascript; charset=utf-8")],
+            include_str!("assets/inspector.js"),
+        )
     }
 
     pub(super) async fn style() -> impl IntoResponse {
-        ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("assets/inspector.css"))
+        (
+            [(CONTENT_TYPE, "text/css; charset=utf-8")],
+            include_str!("assets/inspector.css"),
+        )
     }
 }

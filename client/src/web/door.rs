@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use std::sync::Arc;
+use subtle::ConstantTimeEq;
 
 /// The cookie that a browser holds after it came with the token.
 const COOKIE: &str = "adit_inspector";
@@ -21,14 +22,19 @@ pub(super) struct Door {
 impl Door {
     pub(super) fn new(running: &Running) -> Door {
         let port = running.address.port();
-        let mut hosts: Vec<String> =
-            ["127.0.0.1", "localhost", "[::1]"].iter().map(|h| format!("{h}:{port}")).collect();
+        let mut hosts: Vec<String> = ["127.0.0.1", "localhost", "[::1]"]
+            .iter()
+            .map(|h| format!("{h}:{port}"))
+            .collect();
         hosts.push(running.address.to_string());
-        Door { hosts, token: running.token.clone() }
+        Door {
+            hosts,
+            token: running.token.clone(),
+        }
     }
 
     fn is_token(&self, text: &str) -> bool {
-        ring::constant_time::verify_slices_are_equal(text.as_bytes(), self.token.as_bytes()).is_ok()
+        bool::from(text.as_bytes().ct_eq(self.token.as_bytes()))
     }
 
     fn holds_token(&self, headers: &HeaderMap) -> bool {
@@ -36,7 +42,10 @@ impl Door {
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer "));
-        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
+        let cookies = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|v| v.to_str().ok());
         let cookie = cookies
             .flat_map(|cookies| cookies.split(';'))
             .filter_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
@@ -46,12 +55,19 @@ impl Door {
 
     /// Another site's page is asking (a form, a script, an image).
     fn is_foreign(&self, headers: &HeaderMap) -> bool {
-        let text = |name| headers.get(name).map(|v: &HeaderValue| v.to_str().unwrap_or("?"));
+        let text = |name| {
+            headers
+                .get(name)
+                .map(|v: &HeaderValue| v.to_str().unwrap_or("?"))
+        };
         let site = text(header::HeaderName::from_static("sec-fetch-site"));
         let origin = text(header::ORIGIN);
         site.is_some_and(|site| !matches!(site, "same-origin" | "none"))
             || origin.is_some_and(|origin| {
-                !self.hosts.iter().any(|host| origin == format!("http://{host}"))
+                !self
+                    .hosts
+                    .iter()
+                    .any(|host| origin == format!("http://{host}"))
             })
     }
 }
@@ -66,13 +82,21 @@ pub(super) async fn check(
     let host = hosts.next().and_then(|host| host.to_str().ok());
     let known = host.is_some_and(|host| door.hosts.iter().any(|k| k.eq_ignore_ascii_case(host)));
     if !known || hosts.next().is_some() {
-        return refuse(StatusCode::MISDIRECTED_REQUEST, "this inspector is not served under that name");
+        return refuse(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this inspector is not served under that name",
+        );
     }
     if door.is_foreign(headers) {
-        return refuse(StatusCode::FORBIDDEN, "requests from other sites are refused");
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "requests from other sites are refused",
+        );
     }
     let token = request.uri().query().and_then(|query| {
-        query.split('&').find_map(|pair| pair.strip_prefix("token="))
+        query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("token="))
     });
     if let Some(token) = token
         && request.method() == Method::GET
@@ -115,7 +139,10 @@ fn protect(headers: &mut HeaderMap) {
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),
-        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (
+            header::HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
     ];
     for (name, value) in FIELDS {
         headers.insert(name, HeaderValue::from_static(value));

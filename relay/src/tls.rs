@@ -8,10 +8,13 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Where the relay's certificate comes from.
@@ -72,23 +75,23 @@ impl Configs {
         domain: &str,
         addresses: &[SocketAddr],
     ) -> Result<Configs, TlsError> {
-        let (chain, key, ca) = match tls {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let (resolver, ca): (Arc<dyn ResolvesServerCert>, _) = match tls {
             Tls::SelfSigned => {
-                let (chain, key, ca) = self_signed(state, store, domain, addresses)?;
-                (chain, key, Some(ca))
+                let private = PrivateCa::open(state, store, domain, addresses)?;
+                let path = private.path.clone();
+                (Arc::new(private), Some(path))
             }
             Tls::Files { cert, key } => {
                 let (chain, key) = files(cert, key)?;
-                (chain, key, None)
+                let certified = CertifiedKey::from_der(chain, key, &provider)?;
+                (Arc::new(SingleCertAndKey::from(certified)), None)
             }
         };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let certified = Arc::new(rustls::sign::CertifiedKey::from_der(chain, key, &provider)?);
-        let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
         let mut public = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&resolver) as _);
+            .with_cert_resolver(Arc::clone(&resolver));
         // A client that offers nothing but http/1.0 (curl --http1.0) must find it here.
         public.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
         let mut tunnel = rustls::ServerConfig::builder_with_provider(provider)
@@ -122,50 +125,129 @@ fn files(cert: &Path, key: &Path) -> Result<Certified, TlsError> {
     Ok((chain, key))
 }
 
-/// How long a certificate of the private CA holds. It is made anew at every start.
+/// How long a certificate of the private CA holds. They are made anew at every start.
 const LEAF: Duration = Duration::from_secs(825 * 24 * 3600);
 
-fn self_signed(
-    state: &Path,
-    store: &Store,
-    domain: &str,
-    addresses: &[SocketAddr],
-) -> Result<
-    (
-        Vec<CertificateDer<'static>>,
-        PrivateKeyDer<'static>,
-        PathBuf,
-    ),
-    TlsError,
-> {
-    let ca_key = ca_key(store)?;
-    let mut ca = CertificateParams::default();
-    ca.distinguished_name
-        .push(DnType::CommonName, "Adit private CA");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let path = state.join("ca.pem");
-    // The CA's certificate is made once and kept: people have put it into their trust stores.
-    let fresh = ca.self_signed(&ca_key)?.pem();
-    let pem = store.keep("private CA certificate", fresh.as_bytes())?;
-    if std::fs::read(&path).ok().as_deref() != Some(&pem[..]) {
-        write_public(&path, &pem).map_err(TlsError::Write)?;
+/// Certificates that [`PrivateCa`] keeps. One more takes the place of all: made anew they cost
+/// some 100 us each, so a stranger who invents names gains nothing.
+const KEPT: usize = 1_024;
+
+/// Makes a certificate for every name under the domain when it is first asked for.
+///
+/// A wildcard would do for most, but OpenSSL, and with it Python and curl, takes none directly
+/// under a top-level name such as `*.localhost`.
+struct PrivateCa {
+    path: PathBuf,
+    ca: CertificateParams,
+    ca_key: KeyPair,
+    leaf_key: KeyPair,
+    domain: String,
+    /// For who asks for no name, or for another: covers the domain and our addresses.
+    common: Arc<CertifiedKey>,
+    // A lock and not a task: held for one lookup or insertion.
+    by_name: Mutex<HashMap<String, Arc<CertifiedKey>>>,
+}
+
+impl std::fmt::Debug for PrivateCa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PrivateCa({})", self.path.display())
+    }
+}
+
+impl PrivateCa {
+    fn open(
+        state: &Path,
+        store: &Store,
+        domain: &str,
+        addresses: &[SocketAddr],
+    ) -> Result<PrivateCa, TlsError> {
+        let ca_key = ca_key(store)?;
+        let mut ca = CertificateParams::default();
+        ca.distinguished_name
+            .push(DnType::CommonName, "Adit private CA");
+        ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let path = state.join("ca.pem");
+        // Made once and kept: people have put it into their trust stores.
+        let fresh = ca.self_signed(&ca_key)?.pem();
+        let pem = store.keep("private CA certificate", fresh.as_bytes())?;
+        if std::fs::read(&path).ok().as_deref() != Some(&pem[..]) {
+            write_public(&path, &pem).map_err(TlsError::Write)?;
+        }
+        let mut names = vec![String::from("localhost"), String::from("*.localhost")];
+        if domain != "localhost" {
+            names.extend([domain.to_owned(), format!("*.{domain}")]);
+        }
+        names.extend([String::from("127.0.0.1"), String::from("::1")]);
+        names.extend(
+            addresses
+                .iter()
+                .map(|address| address.ip())
+                .filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
+                .map(|ip| ip.to_string()),
+        );
+        let leaf_key = KeyPair::generate()?;
+        let common = Arc::new(leaf(names, domain, &leaf_key, &ca, &ca_key)?);
+        let domain = domain.to_ascii_lowercase();
+        Ok(PrivateCa {
+            path,
+            ca,
+            ca_key,
+            leaf_key,
+            domain,
+            common,
+            by_name: Mutex::default(),
+        })
     }
 
-    let mut names = vec![String::from("localhost"), String::from("*.localhost")];
-    if domain != "localhost" {
-        names.extend([domain.to_owned(), format!("*.{domain}")]);
+    fn for_name(&self, asked: &str) -> Option<Arc<CertifiedKey>> {
+        let asked = asked.to_ascii_lowercase();
+        let under = |domain: &str| {
+            asked
+                .strip_suffix(domain)
+                .and_then(|label| label.strip_suffix('.'))
+                .is_some_and(|label| wire::EndpointName::parse(label).is_ok())
+        };
+        if !under(&self.domain) && !under("localhost") {
+            return None;
+        }
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = by_name.get(&asked) {
+            return Some(Arc::clone(known));
+        }
+        let names = vec![asked.clone()];
+        let made = leaf(names, &asked, &self.leaf_key, &self.ca, &self.ca_key).ok()?;
+        if by_name.len() >= KEPT {
+            by_name.clear();
+        }
+        let made = Arc::new(made);
+        by_name.insert(asked, Arc::clone(&made));
+        Some(made)
     }
-    names.extend([String::from("127.0.0.1"), String::from("::1")]);
-    names.extend(
-        addresses
-            .iter()
-            .map(|address| address.ip())
-            .filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
-            .map(|ip| ip.to_string()),
-    );
+}
+
+impl ResolvesServerCert for PrivateCa {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = hello.server_name().and_then(|name| self.for_name(name));
+        Some(named.unwrap_or_else(|| Arc::clone(&self.common)))
+    }
+}
+
+/// A certificate for these names.
+fn leaf(
+    names: Vec<String>,
+    common_name: &str,
+    leaf_key: &KeyPair,
+    ca: &CertificateParams,
+    ca_key: &KeyPair,
+) -> Result<CertifiedKey, TlsError> {
     let mut leaf = CertificateParams::new(names)?;
-    leaf.distinguished_name.push(DnType::CommonName, domain);
+    leaf.distinguished_name = rcgen::DistinguishedName::new();
+    // RFC 5280, A.1: a common name has at most 64 characters.
+    leaf.distinguished_name.push(
+        DnType::CommonName,
+        common_name.chars().take(64).collect::<String>(),
+    );
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     leaf.use_authority_key_identifier_extension = true;
@@ -173,11 +255,14 @@ fn self_signed(
     let day = Duration::from_secs(24 * 3600);
     leaf.not_before = rcgen::date_time_ymd(1970, 1, 1) + now.saturating_sub(day);
     leaf.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + LEAF;
-    let leaf_key = KeyPair::generate()?;
-    let issuer = Issuer::from_params(&ca, &ca_key);
-    let certificate = leaf.signed_by(&leaf_key, &issuer)?;
+    let certificate = leaf.signed_by(leaf_key, &Issuer::from_params(ca, ca_key))?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
-    Ok((vec![certificate.der().clone()], key, path))
+    let provider = rustls::crypto::ring::default_provider();
+    Ok(CertifiedKey::from_der(
+        vec![certificate.der().clone()],
+        key,
+        &provider,
+    )?)
 }
 
 fn ca_key(store: &Store) -> Result<KeyPair, TlsError> {

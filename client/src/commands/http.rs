@@ -135,6 +135,7 @@ impl Http {
 }
 
 /// A tunnel that is up, with everything behind it.
+#[derive(Debug)]
 pub struct Up {
     /// What passed.
     pub inspector: Inspector,

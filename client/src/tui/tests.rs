@@ -6,6 +6,7 @@ use super::update::{settle, update};
 use super::view;
 use super::*;
 use crate::status::{State, Status};
+use crate::text;
 use bytes::Bytes;
 use capture::{Attempt, Body, BodyEnd, Outcome, Request, Response, Retry, Timing, Trigger};
 use crossterm::event::{KeyCode, KeyModifiers, MouseButton, MouseEventKind};

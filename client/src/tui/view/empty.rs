@@ -108,7 +108,7 @@ fn lines(model: &Model, width: u16, height: u16, theme: Theme) -> Vec<Line<'stat
             theme.warn(),
         ));
         out.push(quiet(String::from(
-            "  no relay is configured; for a public one: client login RELAY",
+            "  no relay is configured; for a public one: --relay HOST --token …",
         )));
     }
     if out.len() > usize::from(height) {

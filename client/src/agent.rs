@@ -139,8 +139,8 @@ impl Agent {
     /// true. Says why it ended, when it was not asked to.
     pub async fn run(mut self, first: Online, mut stop: watch::Receiver<bool>) -> Option<Failure> {
         let mut online = first;
-        // Exchanges of sessions that are being drained: they may finish.
-        let mut draining = JoinSet::new();
+        // Sessions that relays gave up: what runs there may finish.
+        let mut drained = JoinSet::new();
         loop {
             self.name = Some(online.name.clone());
             self.show_online(&online);
@@ -153,8 +153,8 @@ impl Agent {
                 }
             };
             let why = match left {
-                Left::Drained(session, exchanges) => {
-                    draining.spawn(finish(session, exchanges));
+                Left::Drained(session) => {
+                    drained.spawn(session.finish());
                     String::from("the relay is restarting")
                 }
                 Left::Ended(Ended::ByPeer(Close::REPLACED, name)) => {
@@ -202,7 +202,12 @@ impl Agent {
                 message = control.recv() => match message {
                     Ok(Message::Drain(_)) => {
                         self.show(State::Draining, Some(String::from("the relay is restarting")));
-                        return Left::Drained(session, exchanges);
+                        return Left::Drained(Draining {
+                            session,
+                            control,
+                            exchanges,
+                            deliveries: Arc::clone(&self.deliveries),
+                        });
                     }
                     Ok(_) => session.close(Close::PROTOCOL, "not expected after Bound"),
                     Err(HandshakeError::Ended(ended)) => return Left::Ended(ended),
@@ -285,16 +290,40 @@ enum Left {
     /// The session is over.
     Ended(Ended),
     /// The relay asked to dial again; what runs may finish.
-    Drained(Session, JoinSet<()>),
+    Drained(Draining),
 }
 
-/// Lets the exchanges of a drained session finish, and holds the session while they do.
-async fn finish(session: Session, mut exchanges: JoinSet<()>) {
-    let ended = session.closed();
-    let finished = async { while exchanges.join_next().await.is_some() {} };
-    tokio::select! {
-        _ = ended => {}
-        () = finished => session.close(Close::DONE, "drained"),
+/// A session that the relay is about to give up.
+struct Draining {
+    session: Session,
+    /// Held open: its end would be the session's.
+    control: Control,
+    exchanges: JoinSet<()>,
+    deliveries: Arc<Deliveries>,
+}
+
+impl Draining {
+    /// A request that the relay took just before it drained may still be on its way here.
+    const QUIET: Duration = Duration::from_millis(500);
+
+    /// Lets what runs finish, takes what was on its way, and leaves when nothing comes any more.
+    async fn finish(mut self) {
+        loop {
+            tokio::select! {
+                biased;
+                stream = self.session.accept() => match stream {
+                    Ok(stream) => {
+                        let deliveries = Arc::clone(&self.deliveries);
+                        self.exchanges.spawn(async move { deliveries.live(stream).await });
+                    }
+                    Err(_) => return,
+                },
+                Some(_) = self.exchanges.join_next(), if !self.exchanges.is_empty() => {}
+                () = tokio::time::sleep(Self::QUIET), if self.exchanges.is_empty() => break,
+            }
+        }
+        self.session.close(Close::DONE, "drained");
+        drop(self.control);
     }
 }
 

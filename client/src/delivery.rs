@@ -14,7 +14,7 @@
 //! Not here: where the app is (`origin`), who signed (`guard`).
 
 use crate::guard::{Guard, OnInvalid};
-use crate::origin::{Connection, Origin};
+use crate::origin::{Connection, Origin, acknowledge};
 use bytes::{Bytes, BytesMut};
 use capture::{Arrival, BodyEnd, Failure, Fields, Id, Recorder, Store, Timestamp};
 use proxy::frames::FrameError;
@@ -263,6 +263,7 @@ impl Deliveries {
             origin: self.origin.address().to_string(),
         });
         tracing::debug!(request = %id, method = %arrived.method, "request");
+        let begun = Instant::now();
         let done = self
             .forward_live(
                 preface,
@@ -276,14 +277,35 @@ impl Deliveries {
             )
             .await;
         if let Err(broken) = &done {
+            let gone = broken.cause == Cause::SenderGone;
+            let gave_up = match gone {
+                true => self.gave_up(&target, &arrived, begun.elapsed()),
+                false => None,
+            };
             recorder.failed(Failure {
-                status: (broken.cause != Cause::SenderGone).then(|| broken.cause.status()),
+                status: (!gone).then(|| broken.cause.status()),
                 cause: broken.cause.as_str().to_owned(),
-                why: broken.why.clone(),
+                why: gave_up.unwrap_or_else(|| broken.why.clone()),
                 may_have_run: broken.may_have_run,
             });
         }
         done
+    }
+
+    /// What it means that a provider hung up after so long: whether its patience had ended.
+    fn gave_up(&self, target: &str, arrived: &Arrived, waited: Duration) -> Option<String> {
+        /// The provider's clock began to run when it dialled, ours when its request was here.
+        const HEAD_START: Duration = Duration::from_secs(1);
+        let provider = self.guard.provider(target, &borrowed(&arrived.fields))?;
+        let deadline = provider.deadline()?;
+        (waited + HEAD_START >= deadline).then(|| {
+            format!(
+                "{} hung up after {:.1} s: it waits {} s, and the app had not answered",
+                provider.title(),
+                waited.as_secs_f64(),
+                deadline.as_secs_f64(),
+            )
+        })
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -1008,6 +1030,9 @@ async fn receive(
             }
             Ok(None) => {}
         }
+        if !buf.is_empty() {
+            acknowledge(read);
+        }
         buf.reserve(READ);
         match read.read_buf(buf).await {
             Ok(1..) => {}
@@ -1049,6 +1074,7 @@ async fn receive(
                 if let Some(writer) = answer.as_deref_mut() {
                     writer.flush().await.map_err(|_| gone(true))?;
                 }
+                acknowledge(read);
                 buf.reserve(READ);
                 match read.read_buf(buf).await {
                     Ok(1..) => {}

@@ -30,11 +30,11 @@ pub fn of(provider: &str) -> Option<Vec<Event>> {
     Some(toml::from_str::<File>(text).map_or_else(|_| Vec::new(), |file| file.event))
 }
 
-/// The event with this name, or whose name ends in it (`delivered`).
+/// The event with this name, or the only one whose name contains it (`delivered`, `recording`).
 ///
 /// # Errors
 ///
-/// With the nearest name and all of them.
+/// With those that contain it when there are several, else with the nearest name and all of them.
 pub fn find(provider: &str, name: &str) -> Result<Event, Failure> {
     let events = of(provider).ok_or_else(|| {
         Failure::new(
@@ -47,22 +47,33 @@ pub fn find(provider: &str, name: &str) -> Result<Event, Failure> {
     if let Some(event) = events.iter().find(|event| event.name == wanted) {
         return Ok(event.clone());
     }
-    let mut ends = events
+    let names = |events: &[&Event]| {
+        let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
+        names.join(", ")
+    };
+    let containing: Vec<&Event> = events
         .iter()
-        .filter(|e| e.name.ends_with(&format!(".{wanted}")));
-    if let (Some(event), None) = (ends.next(), ends.next()) {
-        return Ok(event.clone());
+        .filter(|event| !wanted.is_empty() && event.name.contains(&wanted))
+        .collect();
+    if let [only] = containing[..] {
+        return Ok(only.clone());
+    }
+    let usage = |what: String| Failure::new(Exit::Usage, what);
+    if !containing.is_empty() {
+        return Err(
+            usage(format!("{name:?} is more than one event of {provider}"))
+                .hint(format!("say which: {}", names(&containing))),
+        );
     }
     let nearest = events
         .iter()
         .min_by_key(|event| strsim::damerau_levenshtein(&event.name, &wanted))
-        .map(|event| event.name.clone())
-        .unwrap_or_default();
-    let all: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
+        .map_or("", |event| &event.name);
+    let all: Vec<&Event> = events.iter().collect();
     Err(
-        Failure::new(Exit::Usage, format!("{provider} has no one event {name:?}")).hint(format!(
+        usage(format!("{provider} has no event {name:?}")).hint(format!(
             "did you mean {nearest}? There are: {}",
-            all.join(", ")
+            names(&all)
         )),
     )
 }
@@ -173,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_found_by_their_end_and_mistakes_are_named() {
+    fn events_are_found_by_a_piece_and_mistakes_are_named() {
         assert_eq!(
             find("cloudvno", "delivered").unwrap().name,
             "message.delivered"
@@ -182,8 +193,15 @@ mod tests {
             find("cloudvno", "call completed").unwrap().name,
             "call.completed"
         );
-        // message.failed and call.failed: not one.
-        assert!(find("cloudvno", "failed").is_err());
+        assert_eq!(
+            find("cloudvno", "recording").unwrap().name,
+            "recording.available"
+        );
+        let two = find("cloudvno", "failed").unwrap_err();
+        assert_eq!(
+            two.hint.as_deref(),
+            Some("say which: message.failed, call.failed")
+        );
         let failure = find("cloudvno", "mesage.delivered").unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         assert!(

@@ -30,10 +30,11 @@ pub enum Records {
     AtRest(Store),
 }
 
+const SEE: &str = "see them with: client list";
+
 /// Why there is no such record, ready to be shown.
 fn unknown(id: &str) -> Failure {
-    Failure::new(Exit::Failed, format!("no delivery has the id {id:?}"))
-        .hint("see them with: client list")
+    Failure::new(Exit::Failed, format!("no delivery has the id {id:?}")).hint(SEE)
 }
 
 impl Records {
@@ -281,7 +282,11 @@ async fn ask(
         200 => Ok(value),
         status => {
             let what = value["error"].as_str().unwrap_or("refused").to_owned();
-            Err(Failure::new(Exit::Failed, format!("{what} ({status})")))
+            let failure = Failure::new(Exit::Failed, what);
+            Err(match status {
+                404 => failure.hint(SEE),
+                _ => failure,
+            })
         }
     }
 }

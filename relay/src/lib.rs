@@ -62,7 +62,10 @@ pub struct Relay {
     phase: watch::Sender<Phase>,
     stop: watch::Sender<bool>,
     listeners: Vec<Listener>,
+    /// Edges and sessions. They end when there is nothing left to do after a drain.
     tasks: JoinSet<()>,
+    /// The operator's listener. It answers until the end.
+    watchers: JoinSet<()>,
 }
 
 impl Relay {
@@ -107,7 +110,7 @@ impl Relay {
 
         let (phase, phases) = watch::channel(Phase::Serving);
         let (stop, stops) = watch::channel(false);
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut watchers) = (JoinSet::new(), JoinSet::new());
         let ingress = Arc::new(Ingress::new(Arc::clone(&routes), domain.clone()));
         let access = Access::new(store.clone(), config.open, &config.domain);
         let sessions = Arc::new(Sessions::new(access, store, routes, domain.clone()));
@@ -135,7 +138,7 @@ impl Relay {
                     .await
                     .map_err(failed)?;
                 let bound = listener.local_addr().map_err(failed)?;
-                tasks.spawn(admin::run(listener, phases));
+                watchers.spawn(admin::run(listener, phases));
                 Some(bound)
             }
         };
@@ -148,6 +151,7 @@ impl Relay {
             stop,
             listeners,
             tasks,
+            watchers,
         })
     }
 
@@ -177,13 +181,7 @@ impl Relay {
         self.phase.send_replace(Phase::Draining(grace));
         self.stop.send_replace(true);
         // Senders first: when their connections have ended, no exchange needs a session.
-        let drained = async {
-            while !self.tasks.is_empty() {
-                if self.tasks.join_next().await.is_none() {
-                    break;
-                }
-            }
-        };
+        let drained = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(grace, drained).await;
         for listener in &self.listeners {
             listener.close(Close::DRAINING, "the relay is restarting");
@@ -192,5 +190,6 @@ impl Relay {
             let _ = tokio::time::timeout(Duration::from_secs(1), listener.wait_idle()).await;
         }
         self.tasks.abort_all();
+        self.watchers.abort_all();
     }
 }

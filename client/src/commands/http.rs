@@ -345,6 +345,12 @@ async fn connect(agent: &Agent, any_name_will_do: bool) -> Result<agent::Online,
     Err(agent::failure(&error, &agent.target).await)
 }
 
+/// How long the face has to write what is true at the end.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// How long the agent has to tell the relay that it leaves.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// Serves until the person leaves, a signal comes, or the relay refuses for good. `beside` runs
 /// beside it and ends with it.
 ///
@@ -384,32 +390,40 @@ pub async fn serve(
     let mut agent = tokio::spawn(agent.run(online, stopped));
     let mut signals = Signals::new().map_err(|e| Failure::from_error(Exit::Failed, &e))?;
 
-    let face = async {
-        match face {
-            Face::Lines(style) => plain::run(style, store.clone(), status).await,
-            Face::Screen => screen(&inspector, status, tips).await,
+    let ended: Result<(), Failure> = {
+        let mut face = std::pin::pin!(async {
+            match face {
+                Face::Lines(style) => plain::run(style, store.clone(), status).await,
+                Face::Screen => screen(&inspector, status, tips).await,
+            }
+        });
+        tokio::select! {
+            biased;
+            code = signals.next() => match code {
+                Some(exit) => Err(Failure::new(exit, "")),
+                None => Ok(()),
+            },
+            ended = &mut agent => {
+                // The last status is on its way to the face, which ends behind it.
+                let _ = tokio::time::timeout(LAST_WORDS, &mut face).await;
+                match ended {
+                    Ok(Some(failure)) => Err(failure),
+                    Ok(None) => Ok(()),
+                    Err(error) => Err(Failure::from_error(Exit::Failed, &error)),
+                }
+            }
+            shown = &mut face => match shown {
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+                Err(error) => Err(Failure::from_error(Exit::Failed, &error)),
+                Ok(()) => Ok(()),
+            },
         }
     };
-    let ended: Result<(), Failure> = tokio::select! {
-        biased;
-        code = signals.next() => match code {
-            Some(exit) => Err(Failure::new(exit, "")),
-            None => Ok(()),
-        },
-        ended = &mut agent => match ended {
-            Ok(Some(failure)) => Err(failure),
-            Ok(None) => Ok(()),
-            Err(error) => Err(Failure::from_error(Exit::Failed, &error)),
-        },
-        shown = face => match shown {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(Failure::from_error(Exit::Failed, &error)),
-            Ok(()) => Ok(()),
-        },
-    };
     stop.send_replace(true);
-    let _ = tokio::time::timeout(Duration::from_secs(1), &mut agent).await;
-    agent.abort();
+    if !agent.is_finished() {
+        let _ = tokio::time::timeout(GOODBYE, &mut agent).await;
+        agent.abort();
+    }
     drop(announced);
     tasks.shutdown().await;
     store.flush().await;

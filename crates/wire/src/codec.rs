@@ -23,6 +23,11 @@ pub const MAX_DATA: u64 = 16 * 1024 * 1024;
 /// The most fields in one head or trailer section.
 pub const MAX_FIELDS: usize = 512;
 
+/// The largest integer that travels: 62 bits (RFC 9000, section 16). A larger one is written as
+/// this one. Cut to its low bits it would pass for a small one, and whoever writes a body's length
+/// again would let the rest of the body through as another request.
+pub const MAX_VARINT: u64 = u64::MAX >> 2;
+
 /// What a peer sent that is not the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -222,6 +227,7 @@ pub(crate) fn framed(out: &mut BytesMut, kind: u8, fill: impl FnOnce(&mut BytesM
 }
 
 pub(crate) fn put_varint(value: u64, out: &mut BytesMut) {
+    let value = value.min(MAX_VARINT);
     match value {
         0..0x40 => out.put_u8(value as u8),
         0x40..0x4000 => out.put_u16(value as u16 | 0x4000),

@@ -125,7 +125,7 @@ impl Preface {
             Scheme::Https => 1,
         });
         put_bytes(self.authority.as_bytes(), w);
-        put_varint(self.arrived_us & (u64::MAX >> 2), w);
+        put_varint(self.arrived_us, w);
         w.put_u8(match self.version {
             Version::Http10 => 10,
             Version::Http11 => 11,
@@ -203,7 +203,7 @@ impl Framing {
             Length::Empty => w.put_u8(0),
             Length::Known(n) => {
                 w.put_u8(1);
-                put_varint(n & (u64::MAX >> 2), w);
+                put_varint(n, w);
             }
             Length::Unknown => w.put_u8(2),
         }

@@ -42,9 +42,7 @@ pub async fn bind(asked: Option<SocketAddr>) -> std::io::Result<TcpListener> {
 
 /// Serves until dropped.
 pub async fn serve(listener: TcpListener, inspector: Inspector, running: Arc<Running>) {
-    let door = Arc::new(door::Door::new(&running));
-    let router: Router = api::router(inspector)
-        .layer(axum::middleware::from_fn_with_state(door, door::check))
+    let router: Router = door::guard(api::router(inspector, Arc::clone(&running)), &running)
         .layer(axum::extract::DefaultBodyLimit::max(1024 * 1024));
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "the local inspector stopped");

@@ -98,3 +98,38 @@ fn nearest(message: &str) -> Option<String> {
         KEYS.join(", ")
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../deploy/relay.toml");
+
+    #[test]
+    fn the_example_parses_as_shipped() {
+        let file: File = toml::from_str(EXAMPLE).unwrap();
+        assert_eq!(file.domain.as_deref(), Some("tunnel.example.dev"));
+        assert_eq!(file.open, None);
+    }
+
+    #[test]
+    fn the_example_parses_with_every_line_uncommented_and_leaves_no_key_out() {
+        let text = uncommented(EXAMPLE);
+        toml::from_str::<File>(&text).unwrap();
+        let table: toml::Table = toml::from_str(&text).unwrap();
+        for key in KEYS {
+            assert!(table.contains_key(key), "{key} is not in the example");
+        }
+    }
+
+    /// `#key = value` becomes `key = value`; prose begins with `# ` and stays a comment.
+    fn uncommented(text: &str) -> String {
+        text.lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => rest,
+                _ => line,
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect()
+    }
+}

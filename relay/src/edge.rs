@@ -106,7 +106,11 @@ impl Edge {
                 accepted = listener.accept() => accepted,
             };
             let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
+                // An IPv4 peer of an IPv6 socket comes as ::ffff:1.2.3.4 (RFC 4291, 2.5.5.2).
+                Ok((stream, peer)) => (
+                    stream,
+                    SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+                ),
                 Err(error) => {
                     // Out of descriptors, or a connection that was gone before we took it. What
                     // stands goes on; trying again at once would only burn the CPU.

@@ -7,6 +7,7 @@ use relay::store::{Store, unix_now};
 use relay::{Config, Relay, StartError, Tls};
 use serde_json::json;
 use std::error::Error;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -68,7 +69,7 @@ struct Serve {
 
 #[derive(Args)]
 struct State {
-    /// Keep everything in DIR [default: /var/lib/adit for root, else the user's data folder]
+    /// Keep everything in DIR [default: systemd's StateDirectory, else adit-relay in the user's data folder]
     #[arg(long, value_name = "DIR", env = "ADIT_RELAY_STATE")]
     state: Option<PathBuf>,
 }
@@ -179,6 +180,7 @@ pub(crate) fn run() -> ExitCode {
 fn serve(flags: Serve) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_env("ADIT_LOG").unwrap_or_else(|_| "info".into()))
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     let as_json = flags.json;
@@ -195,14 +197,29 @@ fn serve(flags: Serve) -> Result<(), Failure> {
             .await
             .map_err(|error| start_failure(&error))?;
         announce(&relay, &state, open, as_json);
-        signals.next().await;
-        tracing::info!("draining");
-        tokio::select! {
-            () = relay.shutdown(GRACE) => {}
-            () = signals.next() => {}
+        while signals.next().await == Asked::Reload {
+            reload(&relay);
         }
-        Ok(())
+        tracing::info!("draining");
+        let mut shutdown = std::pin::pin!(relay.shutdown(GRACE));
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                asked = signals.next() => if asked == Asked::End { return Ok(()) },
+            }
+        }
     })
+}
+
+fn reload(relay: &Relay) {
+    match relay.reload() {
+        Ok(true) => tracing::info!("certificate read again; other settings change with a restart"),
+        Ok(false) => tracing::warn!("nothing to read again: settings change with a restart"),
+        Err(error) => {
+            let cause = error.source().map(ToString::to_string);
+            tracing::error!(%error, cause, "certificate not read again, the old one stays in use");
+        }
+    }
 }
 
 /// What runs has so long to finish after SIGTERM.
@@ -268,6 +285,9 @@ fn start_failure(error: &StartError) -> Failure {
         StartError::OpenToAll(_) => Some(String::from(
             "leave --open out and make tokens with relay token add, or listen on 127.0.0.1 only",
         )),
+        StartError::Tls(relay::TlsError::File(..) | relay::TlsError::Use(_)) => Some(String::from(
+            "--cert takes the certificate and its chain, --key its private key, both as PEM",
+        )),
         StartError::Store(relay::store::StoreError::Folder { .. }) => {
             Some(String::from("choose a folder of yours with --state"))
         }
@@ -279,12 +299,21 @@ fn start_failure(error: &StartError) -> Failure {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    End,
+    Reload,
+}
+
+/// SIGTERM and SIGINT end, SIGHUP reloads.
 struct Signals {
     #[cfg(unix)]
     term: tokio::signal::unix::Signal,
     #[cfg(unix)]
     int: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -294,14 +323,16 @@ impl Signals {
         Ok(Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
         })
     }
 
     #[cfg(unix)]
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
+            _ = self.term.recv() => Asked::End,
+            _ = self.int.recv() => Asked::End,
+            _ = self.hup.recv() => Asked::Reload,
         }
     }
 
@@ -311,8 +342,9 @@ impl Signals {
     }
 
     #[cfg(not(unix))]
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         let _ = tokio::signal::ctrl_c().await;
+        Asked::End
     }
 }
 

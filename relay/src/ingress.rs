@@ -107,7 +107,8 @@ impl Ingress {
         let stream = match tokio::time::timeout(limits::STREAM_WAIT, attached.session.open()).await
         {
             Err(_) => return Err(answer(Cause::RateLimit)),
-            Ok(Err(_)) => return Err(answer(Cause::TunnelLost)),
+            // The session is over and nothing was sent on it: its client is away.
+            Ok(Err(_)) => return Err(answer(Cause::ClientAway)),
             Ok(Ok(stream)) => stream,
         };
         let mut writer = FrameWriter::new(stream.send);

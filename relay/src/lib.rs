@@ -17,7 +17,7 @@ pub mod store;
 mod tls;
 
 pub use config::Config;
-pub use tls::Tls;
+pub use tls::{Tls, TlsError};
 
 use access::Access;
 use edge::{Crowd, Edge, Sockets};
@@ -58,6 +58,7 @@ pub struct Relay {
     addrs: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     ca: Option<PathBuf>,
+    files: Option<Arc<tls::Files>>,
     domain: Domain,
     phase: watch::Sender<Phase>,
     stop: watch::Sender<bool>,
@@ -146,6 +147,7 @@ impl Relay {
             addrs,
             admin,
             ca: tls.ca,
+            files: tls.files,
             domain,
             phase,
             stop,
@@ -173,6 +175,18 @@ impl Relay {
     /// The domain that names live under.
     pub fn domain(&self) -> &str {
         self.domain.as_str()
+    }
+
+    /// Reads the certificate's files again, where it comes from files. Returns whether it does.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`]; the certificate in use stays.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        match &self.files {
+            None => Ok(false),
+            Some(files) => files.reload().map(|()| true),
+        }
     }
 
     /// Ends in order: accepts nothing new, asks clients to dial again, lets what runs finish for

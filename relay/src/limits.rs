@@ -61,6 +61,10 @@ pub const NAMES_PER_SESSION: usize = 64;
 /// How long a name stays its owner's after the last session that used it.
 pub const LEASE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How often the leases of an attached client's names are renewed: far within [`LEASE`], so that
+/// nobody takes a name whose owner has been here all the time.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(3600);
+
 /// Names leased to one client key. One more takes the place of the longest unused.
 pub const NAMES_PER_KEY: usize = 256;
 

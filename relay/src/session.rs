@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{info, warn};
 use tunnel::{Admission, Control, Incoming, Listener, Session};
 use wire::close::Close;
@@ -162,15 +163,7 @@ impl Sessions {
             .map(|bound| bound.name().to_string())
             .collect();
         info!(session = id, %peer, ?names, why, "client left");
-        // The lease runs from now.
-        for bound in &attending.bound {
-            let (name, key) = (bound.name().clone(), attending.attached.key);
-            let token = attending.grant.label.clone();
-            let _ = self
-                .store
-                .run(move |store| store.lease(&name, &key, &token))
-                .await;
-        }
+        attending.renew().await;
     }
 }
 
@@ -185,8 +178,13 @@ impl Attending<'_> {
     /// Serves the control stream until the session is over; says why it ended.
     async fn serve(&mut self, mut control: Control, mut phase: watch::Receiver<Phase>) -> String {
         let session = self.attached.session.clone();
-        let mut check = tokio::time::interval(limits::TOKEN_CHECK);
-        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let every = |period| {
+            let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            interval
+        };
+        let mut check = every(limits::TOKEN_CHECK);
+        let mut renew = every(limits::LEASE_RENEWAL);
         let mut draining = false;
         loop {
             tokio::select! {
@@ -200,9 +198,12 @@ impl Attending<'_> {
                 _ = check.tick() => {
                     // A database that fails ends nobody's session.
                     if let Ok(false) = self.sessions.access.still_holds(&self.grant).await {
-                        session.close(Close::REVOKED, "the token was revoked or has expired");
+                        let why = "the token was revoked or has expired";
+                        session.close(Close::REVOKED, why);
+                        return why.to_owned();
                     }
                 }
+                _ = renew.tick() => self.renew().await,
                 message = control.recv() => {
                     let answer = match message {
                         Ok(Message::Bind(bind)) => self.bind(bind).await,
@@ -216,6 +217,22 @@ impl Attending<'_> {
                         return ended.to_string();
                     }
                 }
+            }
+        }
+    }
+
+    /// The leases of the names that lead here run from now.
+    async fn renew(&self) {
+        for bound in &self.bound {
+            let (name, key) = (bound.name().clone(), self.attached.key);
+            let token = self.grant.label.clone();
+            let renewed = self
+                .sessions
+                .store
+                .run(move |store| store.lease(&name, &key, &token))
+                .await;
+            if !matches!(renewed, Ok(Ok(()))) {
+                warn!(session = self.attached.id, name = %bound.name(), "lease not renewed");
             }
         }
     }
@@ -275,6 +292,9 @@ impl Attending<'_> {
     }
 
     async fn take(&mut self, name: EndpointName) -> Result<EndpointName, Denied> {
+        if self.bound.iter().any(|bound| bound.name() == &name) {
+            return Ok(name);
+        }
         if !self.grant.allows(&name) {
             return Err(Denied {
                 reason: RefusedReason::NameNotAllowed,
@@ -309,7 +329,6 @@ impl Attending<'_> {
             .bind(name.clone(), Arc::clone(&self.attached))
         {
             Ok((bound, before)) => {
-                self.bound.retain(|other| other.name() != &name);
                 self.bound.push(bound);
                 if let Some(before) = before {
                     info!(%name, from = before.id, to = self.attached.id, "name taken over");

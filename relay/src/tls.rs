@@ -9,12 +9,12 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 /// Where the relay's certificate comes from.
@@ -60,6 +60,8 @@ pub struct Configs {
     pub tunnel: Arc<rustls::ServerConfig>,
     /// The private CA's certificate, where there is one.
     pub ca: Option<PathBuf>,
+    /// The certificate's files, where it comes from files.
+    pub files: Option<Arc<Files>>,
 }
 
 impl Configs {
@@ -76,6 +78,7 @@ impl Configs {
         addresses: &[SocketAddr],
     ) -> Result<Configs, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut reload = None;
         let (resolver, ca): (Arc<dyn ResolvesServerCert>, _) = match tls {
             Tls::SelfSigned => {
                 let private = PrivateCa::open(state, store, domain, addresses)?;
@@ -83,9 +86,9 @@ impl Configs {
                 (Arc::new(private), Some(path))
             }
             Tls::Files { cert, key } => {
-                let (chain, key) = files(cert, key)?;
-                let certified = CertifiedKey::from_der(chain, key, &provider)?;
-                (Arc::new(SingleCertAndKey::from(certified)), None)
+                let files = Arc::new(Files::open(cert, key)?);
+                reload = Some(Arc::clone(&files));
+                (files, None)
             }
         };
         let mut public = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -105,11 +108,61 @@ impl Configs {
             public: Arc::new(public),
             tunnel: Arc::new(tunnel),
             ca,
+            files: reload,
         })
     }
 }
 
 type Certified = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// A certificate from files, read again when asked to.
+pub struct Files {
+    cert: PathBuf,
+    key: PathBuf,
+    // A lock and not a task: held to copy or replace one pointer.
+    current: RwLock<Arc<CertifiedKey>>,
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Files({}, {})", self.cert.display(), self.key.display())
+    }
+}
+
+impl Files {
+    fn open(cert: &Path, key: &Path) -> Result<Files, TlsError> {
+        Ok(Files {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+            current: RwLock::new(Arc::new(certified(cert, key)?)),
+        })
+    }
+
+    /// Reads the files again. New handshakes get what they hold now; connections that stand go on.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`]; the certificate that was read before stays in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let fresh = Arc::new(certified(&self.cert, &self.key)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Files {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(&current))
+    }
+}
+
+/// A chain and its key, which belong together.
+fn certified(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+    let (chain, key) = files(cert, key)?;
+    let provider = rustls::crypto::ring::default_provider();
+    Ok(CertifiedKey::from_der(chain, key, &provider)?)
+}
 
 fn files(cert: &Path, key: &Path) -> Result<Certified, TlsError> {
     let file = |path: &Path, error: &dyn std::fmt::Display| {

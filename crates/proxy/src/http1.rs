@@ -395,9 +395,9 @@ fn authority(value: &[u8]) -> Result<String, Refusal> {
             (&value[..end], &value[end..])
         }
     };
-    if !port.is_empty()
-        && !(port[0] == b':' && port.len() <= 6 && port[1..].iter().all(u8::is_ascii_digit))
-    {
+    let is_port = port.is_empty()
+        || port[0] == b':' && port.len() <= 6 && port[1..].iter().all(u8::is_ascii_digit);
+    if !is_port {
         return Err(Malformed("bad port"));
     }
     if host.len() > 255 {

@@ -167,7 +167,12 @@ pub async fn join(
         };
         control.send(Message::Hello(hello)).await?;
         match control.recv().await? {
-            Message::Welcome(welcome) => Ok((control, welcome)),
+            Message::Welcome(welcome)
+                if (wire::VERSIONS.0..=wire::VERSIONS.1).contains(&welcome.version) =>
+            {
+                Ok((control, welcome))
+            }
+            Message::Welcome(_) => Err(control.fault("a version that was not offered")),
             Message::Refused(refused) => {
                 session.close(Close::DONE, "refused");
                 Err(HandshakeError::Refused(refused))
@@ -201,7 +206,7 @@ impl Admission {
         self.control.session.trust();
         self.control
             .send(Message::Welcome(Welcome {
-                version: wire::VERSIONS.1,
+                version: self.hello.versions.1.min(wire::VERSIONS.1),
                 session,
                 agent: agent.to_owned(),
             }))

@@ -73,7 +73,10 @@ impl Session {
     pub async fn open(&self) -> Result<Stream, Ended> {
         let (send, recv) = self.connection.open_bi().await?;
         Ok(Stream {
-            send: SendHalf(Some(send)),
+            send: SendHalf {
+                stream: send,
+                finished: false,
+            },
             recv: RecvHalf(recv),
         })
     }
@@ -86,7 +89,10 @@ impl Session {
     pub async fn accept(&self) -> Result<Stream, Ended> {
         let (send, recv) = self.connection.accept_bi().await?;
         Ok(Stream {
-            send: SendHalf(Some(send)),
+            send: SendHalf {
+                stream: send,
+                finished: false,
+            },
             recv: RecvHalf(recv),
         })
     }
@@ -115,7 +121,9 @@ impl Session {
 
     /// The peer's address now; it changes when the peer migrates.
     pub fn remote(&self) -> SocketAddr {
-        self.connection.remote_address()
+        let peer = self.connection.remote_address();
+        // An IPv4 peer of an IPv6 socket comes as ::ffff:1.2.3.4 (RFC 4291, 2.5.5.2).
+        SocketAddr::new(peer.ip().to_canonical(), peer.port())
     }
 
     /// The transport's word on a screen.
@@ -145,39 +153,33 @@ pub struct Stream {
 /// The sending half of a stream. Dropped without [`SendHalf::finish`], it is reset, and the peer
 /// sees a cut.
 #[derive(Debug)]
-pub struct SendHalf(Option<quinn::SendStream>);
+pub struct SendHalf {
+    stream: quinn::SendStream,
+    /// Nothing more follows; what was written is still on its way and must not be reset.
+    finished: bool,
+}
 
 impl SendHalf {
     /// Says that nothing more will follow. What was written is still delivered.
     pub fn finish(mut self) {
-        if let Some(mut stream) = self.0.take() {
-            // It fails only when the peer has stopped the stream: nobody wants the end of it.
-            let _ = stream.finish();
-        }
+        // It fails only when the peer has stopped the stream: nobody wants the end of it.
+        let _ = self.stream.finish();
+        self.finished = true;
     }
 
     /// Waits until the peer has lost interest in what we send, or has received all of it.
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
-        let stopped = self.0.as_ref().map(quinn::SendStream::stopped);
+        let stopped = self.stream.stopped();
         async move {
-            if let Some(stopped) = stopped {
-                let _ = stopped.await;
-            }
+            let _ = stopped.await;
         }
-    }
-
-    fn stream(&mut self) -> io::Result<Pin<&mut quinn::SendStream>> {
-        self.0
-            .as_mut()
-            .map(Pin::new)
-            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 }
 
 impl Drop for SendHalf {
     fn drop(&mut self) {
-        if let Some(stream) = &mut self.0 {
-            let _ = stream.reset(VarInt::from_u32(Close::CANCELLED.0));
+        if !self.finished {
+            let _ = self.stream.reset(VarInt::from_u32(Close::CANCELLED.0));
         }
     }
 }
@@ -188,15 +190,16 @@ impl AsyncWrite for SendHalf {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(self.stream()?, cx, buf)
+        AsyncWrite::poll_write(Pin::new(&mut self.stream), cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_shutdown(cx)
+        self.finished = true;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -316,6 +316,13 @@ async fn download<W: AsyncWrite + Unpin>(
         (false, Length::Unknown) => None,
     });
     let mut framing = head.framing;
+    if head.status == 204 {
+        // RFC 9110, 8.6: a server MUST NOT send Content-Length in a 204.
+        framing = wire::Framing {
+            length: Length::Empty,
+            place: None,
+        };
+    }
     if framing.length == Length::Empty && !bodiless {
         // A body without bytes and without a field that says so: say it.
         framing.length = Length::Known(0);

@@ -1,6 +1,6 @@
 //! HTTP/2 connections, read and written by hyper.
 
-use super::{Exchange, Ingress, Remaining, is_bodiless, is_sound, passes};
+use super::{Exchange, Ingress, Remaining, SenderFault, is_bodiless, is_sound, passes};
 use crate::answer::Answer;
 use crate::limits;
 use bytes::Bytes;
@@ -33,9 +33,15 @@ pub(super) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (running, mut changes) = watch::channel(Running::default());
     let service = service_fn(move |request| {
         let ingress = Arc::clone(&ingress);
-        async move { Ok::<_, Infallible>(exchange(ingress, request, peer).await) }
+        let one_more = OneMore::new(&running);
+        async move {
+            let mut response = exchange(ingress, request, peer).await;
+            response.body_mut().running = Some(one_more);
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -51,11 +57,59 @@ pub(super) async fn serve<S>(
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    // hyper has no timer before the preface, nor between two requests.
+    loop {
+        let Running { now, ever } = *changes.borrow_and_update();
+        let wait = if ever {
+            limits::IDLE
+        } else {
+            limits::FIRST_BYTE
+        };
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            _ = stop.wait_for(|stop| *stop) => break,
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(wait), if now == 0 => break,
+        }
     }
-    let _ = connection.await;
+    connection.as_mut().graceful_shutdown();
+    // What runs may finish; a peer that then does not close is left.
+    loop {
+        let Running { now, .. } = *changes.borrow_and_update();
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(limits::LINGER), if now == 0 => return,
+        }
+    }
+}
+
+/// How many requests of a connection run now, and whether there ever was one.
+#[derive(Clone, Copy, Default)]
+struct Running {
+    now: u32,
+    ever: bool,
+}
+
+/// Counts one request until its answer has been handed over.
+struct OneMore(watch::Sender<Running>);
+
+impl OneMore {
+    fn new(running: &watch::Sender<Running>) -> OneMore {
+        running.send_modify(|running| {
+            running.now += 1;
+            running.ever = true;
+        });
+        OneMore(running.clone())
+    }
+}
+
+impl Drop for OneMore {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| running.now -= 1);
+    }
 }
 
 async fn exchange(
@@ -64,7 +118,9 @@ async fn exchange(
     peer: SocketAddr,
 ) -> Response<Answering> {
     let to_head = request.method() == http::Method::HEAD;
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
+    // A sender that waits for 100 has sent nothing that could be read away.
+    let waits = parts.headers.contains_key(http::header::EXPECT);
     // RFC 9113, 8.3.1: :authority counts; Host, where it came too, must say the same.
     let authority = parts
         .uri
@@ -78,24 +134,18 @@ async fn exchange(
             authority
         }
         (None, Some(host)) => String::from_utf8_lossy(host).into_owned(),
-        _ => {
-            return answered(
-                &Answer {
-                    cause: Cause::Malformed,
-                    request: None,
-                },
-                to_head,
-            );
-        }
+        _ => String::new(),
     };
-    if hosts.next().is_some() || parts.method == http::Method::CONNECT || authority.contains('@') {
-        return answered(
-            &Answer {
-                cause: Cause::Malformed,
-                request: None,
-            },
-            to_head,
-        );
+    if authority.is_empty()
+        || hosts.next().is_some()
+        || parts.method == http::Method::CONNECT
+        || authority.contains('@')
+    {
+        let answer = Answer {
+            cause: Cause::Malformed,
+            request: None,
+        };
+        return early(&answer, to_head, &mut body, waits).await;
     }
     let Exchange {
         request: id,
@@ -103,16 +153,14 @@ async fn exchange(
         reader,
     } = match ingress.open(&authority, peer, Version::Http2).await {
         Ok(exchange) => exchange,
-        Err(answer) => return answered(&answer, to_head),
+        Err(answer) => return early(&answer, to_head, &mut body, waits).await,
     };
     let Some(head) = request_head(&parts, &body) else {
-        return answered(
-            &Answer {
-                cause: Cause::Malformed,
-                request: Some(id),
-            },
-            to_head,
-        );
+        let answer = Answer {
+            cause: Cause::Malformed,
+            request: Some(id),
+        };
+        return early(&answer, to_head, &mut body, waits).await;
     };
     writer.put(&Frame::Request(head));
 
@@ -120,19 +168,36 @@ async fn exchange(
     // One piece waits here while hyper sends another: backpressure, not a buffer.
     let (body_to, body_from) = mpsc::channel(1);
     let pump = AbortOnDrop(tokio::spawn(async move {
-        let mut up = pin!(upload(body, writer));
-        let mut down = pin!(download(reader, to_head, head_to, body_to));
-        let mut uploading = true;
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut down => break,
-                gone = &mut up, if uploading => match gone {
+        let mut head_to = Some(head_to);
+        let cut_to = body_to.clone();
+        let cause = {
+            let mut up = pin!(upload(&mut body, writer));
+            let mut down = pin!(download(reader, to_head, &mut head_to, body_to));
+            let mut uploading = true;
+            loop {
+                tokio::select! {
+                    biased;
+                    done = &mut down => match done {
+                        Ok(()) => return,
+                        Err(cause) => break cause,
+                    },
                     // Dropping both halves of the stream tells the client.
-                    Err(Gone) => break,
-                    Ok(()) => uploading = false,
-                },
+                    fault = &mut up, if uploading => match fault {
+                        SenderFault::NotWanted => uploading = false,
+                        SenderFault::Gone => return,
+                        SenderFault::Malformed => break Cause::Malformed,
+                        SenderFault::Slow => break Cause::SlowSender,
+                    },
+                }
             }
+        };
+        match head_to {
+            Some(head_to) => {
+                read_away(&mut body, waits).await;
+                let _ = head_to.send(Err(cause));
+            }
+            // The sender must see that the answer is not whole.
+            None => drop(cut_to.send(cut()).await),
         }
     }));
     match head_from.await {
@@ -141,6 +206,7 @@ async fn exchange(
                 body: Some(body_from),
                 length,
                 _pump: Some(pump),
+                running: None,
             };
             response(&head, answering)
         }
@@ -175,8 +241,12 @@ fn request_head(parts: &http::request::Parts, body: &Incoming) -> Option<Request
         let bytes = Bytes::copy_from_slice(name.as_str().as_bytes());
         let values = parts.headers.get_all(name).iter();
         if name == http::header::CONTENT_LENGTH {
-            let value = values.last()?.to_str().ok()?;
-            length = Some(value.parse::<u64>().ok()?);
+            let mut values = values.map(HeaderValue::to_str);
+            let n = values.next()?.ok()?.parse::<u64>().ok()?;
+            if values.next().is_some() || n > wire::codec::MAX_VARINT {
+                return None;
+            }
+            length = Some(n);
             place = Some(Place {
                 index: fields.len(),
                 name: bytes,
@@ -208,31 +278,63 @@ fn request_head(parts: &http::request::Parts, body: &Incoming) -> Option<Request
     })
 }
 
-/// The sender went away.
-struct Gone;
+/// An answer of ours before the request's end.
+async fn early(
+    answer: &Answer,
+    to_head: bool,
+    body: &mut Incoming,
+    waits: bool,
+) -> Response<Answering> {
+    read_away(body, waits).await;
+    answered(answer, to_head)
+}
 
-/// Carries the request's body to the client. Ends well when all is there or the client wants no
-/// more of it. Holds the stream's sending half until it is dropped or the request was whole.
-async fn upload(mut body: Incoming, mut writer: FrameWriter<SendHalf>) -> Result<(), Gone> {
+/// Reads what comes of a request that is answered early, within [`limits::LINGER`]. Without it
+/// the stream is reset behind the answer, which RFC 9113, 8.1 allows, and curl, still sending,
+/// reports an error in place of the answer.
+async fn read_away(body: &mut Incoming, waits: bool) {
+    if waits {
+        return;
+    }
+    let _ = timeout(limits::LINGER, async {
+        let mut left = limits::LINGER_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let len = frame.data_ref().map_or(0, Bytes::len);
+            left = left.saturating_sub(len);
+            if left == 0 {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+/// Carries the request's body to the client. Never ends well: it runs until the answer is there,
+/// and holds the stream's sending half.
+async fn upload(body: &mut Incoming, mut writer: FrameWriter<SendHalf>) -> SenderFault {
     while !body.is_end_stream() {
         if writer.flush().await.is_err() {
-            return Ok(());
+            return SenderFault::NotWanted;
         }
         let frame = match timeout(limits::BODY_PIECE, body.frame()).await {
             Ok(None) => break,
             Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(_))) | Err(_) => return Err(Gone),
+            Ok(Some(Err(_))) => return SenderFault::Gone,
+            Err(_) => return SenderFault::Slow,
         };
         match frame.into_data() {
             Ok(data) if data.is_empty() => {}
             Ok(data) => {
                 if writer.data(&data).await.is_err() {
-                    return Ok(());
+                    return SenderFault::NotWanted;
                 }
             }
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
                     let fields = fields_of(&trailers);
+                    if fields.len() > proxy::http1::MAX_FIELDS {
+                        return SenderFault::Malformed;
+                    }
                     writer.put(&Frame::Trailers(fields));
                 }
             }
@@ -242,7 +344,7 @@ async fn upload(mut body: Incoming, mut writer: FrameWriter<SendHalf>) -> Result
     // The sending half must not end before the answer does: that is how the client tells a
     // sender that waits from one that is gone.
     writer.get_ref().stopped().await;
-    std::future::pending().await
+    SenderFault::NotWanted
 }
 
 fn fields_of(map: &HeaderMap) -> Fields {
@@ -259,29 +361,30 @@ fn fields_of(map: &HeaderMap) -> Fields {
 
 type Piece = Result<BodyFrame<Bytes>, io::Error>;
 
-/// Hands the client's answer to hyper: its head once, then its body piece by piece.
+fn cut() -> Piece {
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// An answer's head and its body's length, or why there is none.
+type Head = Result<(wire::ResponseHead, Option<u64>), Cause>;
+
+/// Hands the client's answer to hyper: its head once, then its body piece by piece. Fails when no
+/// head came; `head_to` is still there then.
 async fn download(
     mut reader: FrameReader<RecvHalf>,
     to_head: bool,
-    head_to: oneshot::Sender<Result<(wire::ResponseHead, Option<u64>), Cause>>,
+    head_to: &mut Option<oneshot::Sender<Head>>,
     body_to: mpsc::Sender<Piece>,
-) {
+) -> Result<(), Cause> {
     let head = loop {
         match reader.next().await {
             // hyper's server has no way to send 1xx.
             Ok(Frame::Informational(head)) if head.status != 101 => {}
-            Ok(Frame::Response(head)) if is_sound(&head) => break Ok(head),
-            Ok(Frame::Abort(abort)) => break Err(Cause::parse(&abort.cause)),
-            Ok(Frame::Response(_) | Frame::Informational(_)) => break Err(Cause::AppBroken),
-            Err(FrameError::Lost(_) | FrameError::Ended) => break Err(Cause::TunnelLost),
-            Ok(_) | Err(_) => break Err(Cause::Internal),
-        }
-    };
-    let head = match head {
-        Ok(head) => head,
-        Err(cause) => {
-            let _ = head_to.send(Err(cause));
-            return;
+            Ok(Frame::Response(head)) if is_sound(&head) => break head,
+            Ok(Frame::Abort(abort)) => return Err(Cause::parse(&abort.cause)),
+            Ok(Frame::Response(_) | Frame::Informational(_)) => return Err(Cause::AppBroken),
+            Err(FrameError::Lost(_) | FrameError::Ended) => return Err(Cause::TunnelLost),
+            Ok(_) | Err(_) => return Err(Cause::Internal),
         }
     };
     let bodiless = is_bodiless(head.status, to_head);
@@ -291,10 +394,10 @@ async fn download(
         (false, Length::Unknown) => None,
     };
     let mut remaining = Remaining(length);
-    if head_to.send(Ok((head, length))).is_err() {
-        return;
+    let asked = head_to.take();
+    if asked.is_none_or(|asked| asked.send(Ok((head, length))).is_err()) {
+        return Ok(());
     }
-    let cut = || Err(io::Error::from(io::ErrorKind::UnexpectedEof));
     loop {
         let piece = match reader.next().await {
             Ok(Frame::Data(data)) if remaining.take(data.len()) => Ok(BodyFrame::data(data)),
@@ -303,12 +406,12 @@ async fn download(
                 put(&fields, &mut map, proxy::headers::may_trail);
                 Ok(BodyFrame::trailers(map))
             }
-            Ok(Frame::End) if remaining.is_done() => return,
+            Ok(Frame::End) if remaining.is_done() => return Ok(()),
             _ => cut(),
         };
         let is_cut = piece.is_err();
         if body_to.send(piece).await.is_err() || is_cut {
-            return;
+            return Ok(());
         }
     }
 }
@@ -353,6 +456,7 @@ fn answered(answer: &Answer, to_head: bool) -> Response<Answering> {
         body: Some(from),
         length: Some(length_sent),
         _pump: None,
+        running: None,
     });
     *response.status_mut() = http::StatusCode::from_u16(answer.cause.status())
         .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
@@ -374,6 +478,7 @@ struct Answering {
     body: Option<mpsc::Receiver<Piece>>,
     length: Option<u64>,
     _pump: Option<AbortOnDrop>,
+    running: Option<OneMore>,
 }
 
 impl Body for Answering {

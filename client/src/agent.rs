@@ -22,6 +22,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest wait. After an outage the client is back at most this long after the network.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
+/// A session that stood for so long was a good one: after it the waits begin small again.
+const LASTING: Duration = Duration::from_secs(5);
+
 /// How often the round trip on the screen is renewed.
 const RTT: Duration = Duration::from_secs(1);
 
@@ -139,12 +142,14 @@ impl Agent {
     /// true. Says why it ended, when it was not asked to.
     pub async fn run(mut self, first: Online, mut stop: watch::Receiver<bool>) -> Option<Failure> {
         let mut online = first;
+        let mut wait = FIRST_WAIT;
         // Sessions that relays gave up: what runs there may finish.
         let mut drained = JoinSet::new();
         loop {
             self.name = Some(online.name.clone());
             self.show_online(&online);
             let session = online.session.clone();
+            let since = Instant::now();
             let left = tokio::select! {
                 left = self.serve(online) => left,
                 _ = stop.wait_for(|stop| *stop) => {
@@ -170,8 +175,12 @@ impl Agent {
                 }
                 Left::Ended(ended) => ended.to_string(),
             };
+            // A relay that lets clients in and loses them at once is not asked again at once.
+            if since.elapsed() > LASTING {
+                wait = FIRST_WAIT;
+            }
             let next = tokio::select! {
-                next = self.reconnect(why) => next,
+                next = self.reconnect(why, &mut wait) => next,
                 _ = stop.wait_for(|stop| *stop) => return None,
             };
             online = match next {
@@ -202,12 +211,12 @@ impl Agent {
                 message = control.recv() => match message {
                     Ok(Message::Drain(_)) => {
                         self.show(State::Draining, Some(String::from("the relay is restarting")));
-                        return Left::Drained(Draining {
+                        return Left::Drained(Box::new(Draining {
                             session,
                             control,
                             exchanges,
                             deliveries: Arc::clone(&self.deliveries),
-                        });
+                        }));
                     }
                     Ok(_) => session.close(Close::PROTOCOL, "not expected after Bound"),
                     Err(HandshakeError::Ended(ended)) => return Left::Ended(ended),
@@ -233,12 +242,16 @@ impl Agent {
         }
     }
 
-    async fn reconnect(&self, mut why: String) -> Result<Online, ConnectError> {
-        let mut wait = FIRST_WAIT;
+    /// Dials until there is a session. `wait` is what to wait at most, and grows.
+    async fn reconnect(
+        &self,
+        mut why: String,
+        wait: &mut Duration,
+    ) -> Result<Online, ConnectError> {
         for tries in 0.. {
             // Full jitter: a relay that restarts is not knocked over by its own clients.
             let mut pause = wait.mul_f64(chance());
-            wait = (wait * 2).min(LONGEST_WAIT);
+            *wait = (*wait * 2).min(LONGEST_WAIT);
             loop {
                 let next_try = Instant::now() + pause;
                 self.show(State::Reconnecting { tries, next_try }, Some(why.clone()));
@@ -290,7 +303,7 @@ enum Left {
     /// The session is over.
     Ended(Ended),
     /// The relay asked to dial again; what runs may finish.
-    Drained(Draining),
+    Drained(Box<Draining>),
 }
 
 /// A session that the relay is about to give up.

@@ -108,6 +108,7 @@ enum Upload<'a> {
     Streaming {
         frames: &'a mut FrameReader<RecvHalf>,
         first: Vec<Bytes>,
+        length: Length,
         judge: Judge<'a>,
     },
 }
@@ -339,6 +340,7 @@ impl Deliveries {
         };
         let holds = match head.framing.length {
             Length::Empty => true,
+            Length::Known(0) => true,
             Length::Known(n) => provider.is_some() && n <= HOLD as u64,
             Length::Unknown => provider.is_some(),
         };
@@ -350,6 +352,7 @@ impl Deliveries {
             let upload = Upload::Streaming {
                 frames: reader,
                 first: Vec::new(),
+                length: head.framing.length,
                 judge,
             };
             return self
@@ -367,7 +370,7 @@ impl Deliveries {
             };
             let _ = writer.send(&Frame::Informational(go_on)).await;
         }
-        let held = match self.hold(reader, recorder).await {
+        let held = match self.hold(head.framing.length, reader, recorder).await {
             Ok(held) => held,
             Err(broken) => {
                 let received = match provider {
@@ -387,6 +390,7 @@ impl Deliveries {
                 let upload = Upload::Streaming {
                     frames: reader,
                     first,
+                    length: head.framing.length,
                     judge,
                 };
                 return self
@@ -453,15 +457,18 @@ impl Deliveries {
     /// Reads a body to its end, or until it is too long to be held.
     async fn hold(
         &self,
+        length: Length,
         reader: &mut FrameReader<RecvHalf>,
         recorder: &mut Recorder,
     ) -> Result<Held, Broken> {
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut len = 0;
+        let mut left = Left::of(length);
         let mut trailers = Fields::new();
         loop {
             match reader.next().await {
                 Ok(Frame::Data(data)) => {
+                    left.take(data.len())?;
                     recorder.request_body(&data);
                     len += data.len();
                     pieces.push(data);
@@ -471,6 +478,7 @@ impl Deliveries {
                 }
                 Ok(Frame::Trailers(fields)) if headers::are_writable(&fields) => trailers = fields,
                 Ok(Frame::End) => {
+                    left.end()?;
                     let body = match pieces.len() {
                         0 => Bytes::new(),
                         1 => pieces.swap_remove(0),
@@ -522,7 +530,7 @@ impl Deliveries {
         &self,
         forward: &Forward<'_>,
         upload: Upload<'_>,
-        mut answer: Option<&mut FrameWriter<SendHalf>>,
+        answer: Option<&mut FrameWriter<SendHalf>>,
         recorder: &mut Recorder,
     ) -> Result<Option<Connection>, Broken> {
         let address = self.origin.address().authority();
@@ -563,11 +571,11 @@ impl Deliveries {
                     websocket,
                     address: &address
                 },
-                answer.as_deref_mut(),
+                answer,
                 &recorder,
                 &head_seen,
             ));
-            let (mut uploading, mut sent_whole) = (true, false);
+            let (mut uploading, mut sent_whole, mut waiting) = (true, false, true);
             let mut deadline = pin!(tokio::time::sleep(Duration::from_secs(365 * 86_400)));
             loop {
                 tokio::select! {
@@ -580,13 +588,19 @@ impl Deliveries {
                     sent = &mut up, if uploading => match sent {
                         SendEnd::Done => uploading = false,
                         SendEnd::SenderGone => break Err(gone(true)),
+                        SendEnd::Broken(broken) => break Err(Broken { may_have_run: true, ..broken }),
                         SendEnd::AppStopped => {
                             // The app may have answered before it stopped reading.
                             uploading = false;
                             deadline.as_mut().reset(Instant::now() + Duration::from_secs(1));
                         }
                     },
-                    () = &mut deadline, if !head_seen.load(Ordering::Relaxed) => {
+                    // The head may have come while this very select waited.
+                    () = &mut deadline, if waiting => {
+                        if head_seen.load(Ordering::Relaxed) {
+                            waiting = false;
+                            continue;
+                        }
                         break Err(Broken {
                             cause: Cause::AppTimeout,
                             why: format!(
@@ -760,9 +774,11 @@ impl Deliveries {
             Upload::Streaming {
                 frames,
                 first,
+                length,
                 judge,
             } => {
-                match stream(write, out, encoding, frames, first, recorder).await {
+                let left = Left::of(length);
+                match stream(write, out, encoding, frames, first, left, recorder).await {
                     Ok(trailers) => {
                         recorder.with(|r| self.end_streamed(&judge, trailers, BodyEnd::Whole, r));
                     }
@@ -882,6 +898,48 @@ impl Replay {
     }
 }
 
+/// Counts a request's body against the length its head gave. The relay is not trusted to have
+/// counted: what is more than a Content-Length would be another request to the app.
+struct Left(Option<u64>);
+
+impl Left {
+    fn of(length: Length) -> Left {
+        Left(match length {
+            Length::Empty => Some(0),
+            Length::Known(n) => Some(n),
+            Length::Unknown => None,
+        })
+    }
+
+    fn take(&mut self, len: usize) -> Result<(), Broken> {
+        match &mut self.0 {
+            None => Ok(()),
+            Some(left) => match left.checked_sub(len as u64) {
+                Some(less) => {
+                    *left = less;
+                    Ok(())
+                }
+                None => Err(Left::broken()),
+            },
+        }
+    }
+
+    fn end(&self) -> Result<(), Broken> {
+        match self.0 {
+            None | Some(0) => Ok(()),
+            Some(_) => Err(Left::broken()),
+        }
+    }
+
+    fn broken() -> Broken {
+        Broken {
+            cause: Cause::Malformed,
+            why: String::from("the relay sent a body of another length than its head says"),
+            may_have_run: false,
+        }
+    }
+}
+
 enum Held {
     Whole(Bytes, Fields),
     /// Too long to be held: what came so far.
@@ -893,6 +951,8 @@ enum SendEnd {
     Done,
     /// The sender went away.
     SenderGone,
+    /// What comes is not what its head said.
+    Broken(Broken),
     /// The app takes no more.
     AppStopped,
 }
@@ -904,9 +964,11 @@ async fn stream(
     encoding: BodyEncoding,
     frames: &mut FrameReader<RecvHalf>,
     first: Vec<Bytes>,
+    mut left: Left,
     recorder: &Shared<'_>,
 ) -> Result<Fields, SendEnd> {
     for data in first {
+        left.take(data.len()).map_err(SendEnd::Broken)?;
         encoding.before(data.len(), &mut out);
         out.extend_from_slice(&data);
         encoding.after(&mut out);
@@ -934,6 +996,7 @@ async fn stream(
         };
         match frame {
             Ok(Frame::Data(data)) => {
+                left.take(data.len()).map_err(SendEnd::Broken)?;
                 recorder.with(|r| r.request_body(&data));
                 encoding.before(data.len(), &mut out);
                 if data.len() <= READ / 4 {
@@ -953,6 +1016,7 @@ async fn stream(
             }
             Ok(Frame::Trailers(fields)) if headers::are_writable(&fields) => trailers = fields,
             Ok(Frame::End) => {
+                left.end().map_err(SendEnd::Broken)?;
                 encoding.end(&trailers, &mut out);
                 write
                     .write_all(&out)
@@ -1153,7 +1217,7 @@ impl Shared<'_> {
 async fn lost(reader: &mut FrameReader<RecvHalf>) {
     loop {
         match reader.next().await {
-            Err(FrameError::Lost(_)) => return,
+            Err(FrameError::Lost(_)) | Ok(Frame::Abort(_)) => return,
             Err(_) => std::future::pending::<()>().await,
             Ok(_) => {}
         }

@@ -3,6 +3,7 @@
 use crate::commands;
 use crate::failure::{Exit, Failure};
 use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -94,7 +95,10 @@ fn log(flags: &Flags) -> Result<(), Failure> {
                 .init();
         }
         None if http.face() == commands::http::Face::Screen => {}
-        None => builder.with_writer(std::io::stderr).init(),
+        None => builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+            .init(),
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use std::fmt;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -143,8 +144,22 @@ impl Origin {
         if let Some(connection) = self.idle_connection() {
             return Ok(connection);
         }
-        let address = (self.address.host.as_str(), self.address.port);
-        let stream = tokio::time::timeout(CONNECT, TcpStream::connect(address))
+        let (host, port) = (self.address.host.as_str(), self.address.port);
+        let connect = async {
+            match host {
+                // RFC 6761, 6.3: localhost is loopback, whatever a resolver says. Asking none also
+                // saves a trip to another thread.
+                "localhost" => {
+                    let loopback: [SocketAddr; 2] = [
+                        (Ipv4Addr::LOCALHOST, port).into(),
+                        (Ipv6Addr::LOCALHOST, port).into(),
+                    ];
+                    TcpStream::connect(&loopback[..]).await
+                }
+                host => TcpStream::connect((host, port)).await,
+            }
+        };
+        let stream = tokio::time::timeout(CONNECT, connect)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         stream.set_nodelay(true)?;

@@ -386,6 +386,8 @@ pub async fn serve(
     let (stop, stopped) = watch::channel(false);
     let store = inspector.store().clone();
     let status = inspector.status();
+    // Held, so that no face takes the agent's end for its own before the reason is known.
+    let _status = agent.status.clone();
     // Lines begin with the session that stands; the agent shows it as soon as it runs.
     let mut agent = tokio::spawn(agent.run(online, stopped));
     let mut signals = Signals::new().map_err(|e| Failure::from_error(Exit::Failed, &e))?;
@@ -404,7 +406,7 @@ pub async fn serve(
                 None => Ok(()),
             },
             ended = &mut agent => {
-                // The last status is on its way to the face, which ends behind it.
+                // The last status is on its way to the face.
                 let _ = tokio::time::timeout(LAST_WORDS, &mut face).await;
                 match ended {
                     Ok(Some(failure)) => Err(failure),

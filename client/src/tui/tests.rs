@@ -1135,7 +1135,7 @@ impl ratatui::backend::Backend for Shared {
 
 /// A running loop, its keyboard and its screen.
 struct Story {
-    keyboard: mpsc::UnboundedSender<io::Result<Event>>,
+    keyboard: mpsc::Sender<io::Result<Event>>,
     feed: mpsc::Sender<Input>,
     shown: tokio::sync::watch::Receiver<String>,
     world: Arc<Mutex<World>>,
@@ -1148,7 +1148,7 @@ impl Story {
     }
 
     fn begin_with(deliveries: Vec<Delivery>, app: App) -> Story {
-        let (keyboard, mut pressed) = mpsc::unbounded_channel();
+        let (keyboard, mut pressed) = mpsc::channel(1_024);
         let (feed, inputs) = mpsc::channel(1_024);
         let (sender, shown) = tokio::sync::watch::channel(String::new());
         let world = Arc::new(Mutex::new(World::default()));
@@ -1177,7 +1177,7 @@ impl Story {
     fn keys(&self, keys: &str) {
         for c in keys.chars() {
             self.keyboard
-                .send(Ok(Event::Key(key_event(c))))
+                .try_send(Ok(Event::Key(key_event(c))))
                 .expect("the loop runs");
         }
     }

@@ -34,7 +34,7 @@ pub const STREAM_WAIT: Duration = Duration::from_secs(10);
 pub const LINGER: Duration = Duration::from_secs(2);
 
 /// See [`LINGER`].
-pub const LINGER_BYTES: usize = 1024 * 1024;
+pub const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Requests of one HTTP/2 connection at once, as its SETTINGS say.
 pub const H2_STREAMS: u32 = 256;

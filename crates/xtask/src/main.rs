@@ -1,9 +1,11 @@
 //! What a contributor and CI run, so that both run the same: `cargo xtask test`.
 //!
-//! [`mod@test`] holds the checks and their order, [`debian`] what the tests need besides Rust. The
-//! laws of the house are a test of this crate: `tests/laws.rs`.
+//! [`mod@test`] holds the checks and their order, [`debian`] what the tests need besides Rust,
+//! [`picture`] takes the README's picture. The laws of the house are a test of this crate:
+//! `tests/laws.rs`.
 
 mod debian;
+mod picture;
 mod test;
 
 use std::env;
@@ -16,8 +18,9 @@ Run what CI runs
 Usage: cargo xtask <TASK>
 
 Tasks:
-  test   Check formatting, lints, docs, tests and dependencies; stops at the first that fails
-  help   Print this
+  test     Check formatting, lints, docs, tests and dependencies; stops at the first that fails
+  picture  Take the README's picture of the terminal UI anew; needs tmux
+  help     Print this
 ";
 
 const WRONG_USAGE: u8 = 2;
@@ -27,6 +30,14 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["test"] => test::run(&workspace_root()),
+        ["picture"] => match picture::take(&workspace_root()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: no picture was taken");
+                eprintln!("cause: {error}");
+                ExitCode::FAILURE
+            }
+        },
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             ExitCode::SUCCESS

@@ -272,7 +272,8 @@ impl Agent {
         unreachable!("the tries are counted without an end")
     }
 
-    fn show_online(&self, online: &Online) {
+    /// Says that this session stands.
+    pub fn show_online(&self, online: &Online) {
         self.status.send_modify(|status| {
             status.state = State::Online;
             status.reason = None;

@@ -30,7 +30,6 @@ impl Answer {
             Cause::RateLimit => "Too many requests at once. Try again later.",
             Cause::SlowSender => "The request came too slowly.",
             Cause::Malformed => "This is not a valid HTTP request.",
-            Cause::ClientStopped => "The client stopped before the app answered.",
             Cause::SenderGone | Cause::Internal => "Something went wrong here.",
         }
     }

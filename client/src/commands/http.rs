@@ -388,7 +388,8 @@ pub async fn serve(
     let status = inspector.status();
     // Held, so that no face takes the agent's end for its own before the reason is known.
     let _status = agent.status.clone();
-    // Lines begin with the session that stands; the agent shows it as soon as it runs.
+    // The face begins with the session that stands.
+    agent.show_online(&online);
     let mut agent = tokio::spawn(agent.run(online, stopped));
     let mut signals = Signals::new().map_err(|e| Failure::from_error(Exit::Failed, &e))?;
 
@@ -444,9 +445,6 @@ async fn screen(
     let (to, inputs) = mpsc::channel(1024);
     let store = inspector.store().clone();
     let (deliveries, mut feed) = store.watch();
-    // The first status with a name comes within moments; the screen begins with the truth.
-    let _ =
-        tokio::time::timeout(Duration::from_secs(1), status.wait_for(|s| s.url.is_some())).await;
     let start = tui::Start {
         status: status.borrow_and_update().clone(),
         deliveries,

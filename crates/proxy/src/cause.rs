@@ -33,14 +33,12 @@ pub enum Cause {
     Malformed,
     /// The sender went away. Nobody reads the status.
     SenderGone,
-    /// The client program ended while the exchange ran.
-    ClientStopped,
     /// Our own fault.
     Internal,
 }
 
 impl Cause {
-    const ALL: [(Cause, &'static str, u16); 15] = [
+    const ALL: [(Cause, &'static str, u16); 14] = [
         (Cause::UnknownName, "unknown-name", 404),
         (Cause::ClientAway, "client-away", 503),
         (Cause::AppRefused, "app-refused", 502),
@@ -54,7 +52,6 @@ impl Cause {
         (Cause::SlowSender, "slow-sender", 408),
         (Cause::Malformed, "malformed", 400),
         (Cause::SenderGone, "sender-gone", 499),
-        (Cause::ClientStopped, "client-stopped", 502),
         (Cause::Internal, "internal", 500),
     ];
 
@@ -86,7 +83,7 @@ impl Cause {
     /// Seconds for `Retry-After`, where the contract asks for one.
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Cause::ClientAway | Cause::TunnelLost | Cause::ClientStopped => Some(5),
+            Cause::ClientAway | Cause::TunnelLost => Some(5),
             Cause::RateLimit => Some(1),
             _ => None,
         }

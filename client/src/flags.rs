@@ -75,7 +75,7 @@ fn log(flags: &Flags) -> Result<(), Failure> {
     let level = http
         .log_level
         .clone()
-        .unwrap_or_else(|| String::from("warn"));
+        .unwrap_or_else(|| String::from("warn,quinn_udp=error"));
     let filter = EnvFilter::try_new(&level).map_err(|error| {
         Failure::new(Exit::Usage, format!("{level:?} is no log level")).because(&error)
     })?;

@@ -1,17 +1,22 @@
-//! What `y` puts on the clipboard.
+//! A recorded request as a curl command: what the clipboard gets, and `client show --curl` prints.
 
-use capture::Request;
 use std::fmt::Write as _;
 
-/// A command that sends the same request to the public URL, for a POSIX shell. Framing fields
-/// are curl's business.
-pub(super) fn curl(request: &Request) -> String {
+/// A command that sends the same request to `url`, for a POSIX shell. Framing fields are curl's
+/// business. What a stranger sent stays data: no file is read, no pattern expanded, no control
+/// reaches a terminal.
+pub(crate) fn command<'a>(
+    method: &[u8],
+    url: &str,
+    fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    body: &[u8],
+) -> String {
     let mut out = format!(
-        "curl -X {} {}",
-        quote(request.method.as_bytes()),
-        quote(request.url().as_bytes())
+        "curl -X {} {} --globoff",
+        quote(method),
+        quote(url.as_bytes())
     );
-    for (name, value) in &request.fields {
+    for (name, value) in fields {
         let framing = [
             "host",
             "content-length",
@@ -27,14 +32,14 @@ pub(super) fn curl(request: &Request) -> String {
         }
         // `Name;` is how curl sends a field without a value.
         let field = match value.is_empty() {
-            true => [name.as_ref(), b";"].concat(),
-            false => [name.as_ref(), b": ", value.as_ref()].concat(),
+            true => [name, b";"].concat(),
+            false => [name, b": ", value].concat(),
         };
         let _ = write!(out, " \\\n  -H {}", quote(&field));
     }
-    if !request.body.bytes.is_empty() {
+    if !body.is_empty() {
         // Unlike `--data-binary`, it does not read a file when the body begins with @.
-        let _ = write!(out, " \\\n  --data-raw {}", quote(&request.body.bytes));
+        let _ = write!(out, " \\\n  --data-raw {}", quote(body));
     }
     out
 }

@@ -107,7 +107,7 @@ enum Upload<'a> {
     /// It streams; `first` came already. Judged when it ends.
     Streaming {
         frames: &'a mut FrameReader<RecvHalf>,
-        first: Vec<Bytes>,
+        first: Bytes,
         length: Length,
         judge: Judge<'a>,
     },
@@ -163,6 +163,11 @@ pub enum ReplayError {
     /// Its body was longer than what is kept, or was cut: other bytes would be sent.
     #[error("request {0} was not recorded whole, so it cannot be sent again as it was")]
     NotWhole(Id),
+    /// Its signature was refused, and so is the replay.
+    #[error(
+        "request {0} was refused for its signature, and this client rejects such requests; to send it to the app all the same, start the client without --on-invalid reject"
+    )]
+    Rejected(Id),
     /// As many replays run as may at once.
     #[error("too many replays run at once; try again when some have ended")]
     TooMany,
@@ -351,7 +356,7 @@ impl Deliveries {
             }
             let upload = Upload::Streaming {
                 frames: reader,
-                first: Vec::new(),
+                first: Bytes::new(),
                 length: head.framing.length,
                 judge,
             };
@@ -410,9 +415,7 @@ impl Deliveries {
         }
         let why = received.judgement.why.clone();
         recorder.request_end(trailers.clone(), BodyEnd::Whole, received);
-        if self.guard.on_invalid == OnInvalid::Reject
-            && !matches!(verdict, Verdict::Valid | Verdict::None)
-        {
+        if self.guard.on_invalid == OnInvalid::Reject && !OnInvalid::passes(verdict) {
             return Err(Broken {
                 cause: Cause::BadSignature,
                 why: why.unwrap_or_else(|| String::from("the signature is not valid")),
@@ -461,8 +464,8 @@ impl Deliveries {
         reader: &mut FrameReader<RecvHalf>,
         recorder: &mut Recorder,
     ) -> Result<Held, Broken> {
-        let mut pieces: Vec<Bytes> = Vec::new();
-        let mut len = 0;
+        // Copied together: a piece of one byte would keep the whole read buffer it came in.
+        let mut body = BytesMut::new();
         let mut left = Left::of(length);
         let mut trailers = Fields::new();
         loop {
@@ -470,21 +473,17 @@ impl Deliveries {
                 Ok(Frame::Data(data)) => {
                     left.take(data.len())?;
                     recorder.request_body(&data);
-                    len += data.len();
-                    pieces.push(data);
-                    if len > HOLD {
-                        return Ok(Held::TooLong(pieces));
+                    body.extend_from_slice(&data);
+                    if body.len() > HOLD {
+                        return Ok(Held::TooLong(body.freeze()));
                     }
                 }
-                Ok(Frame::Trailers(fields)) if headers::are_writable(&fields) => trailers = fields,
+                Ok(Frame::Trailers(fields)) if headers::are_writable(&fields) => {
+                    trailers = allowed(fields);
+                }
                 Ok(Frame::End) => {
                     left.end()?;
-                    let body = match pieces.len() {
-                        0 => Bytes::new(),
-                        1 => pieces.swap_remove(0),
-                        _ => pieces.concat().into(),
-                    };
-                    return Ok(Held::Whole(body, trailers));
+                    return Ok(Held::Whole(body.freeze(), trailers));
                 }
                 Ok(_) | Err(_) => return Err(gone(false)),
             }
@@ -511,6 +510,10 @@ impl Deliveries {
             .ok_or(ReplayError::Unknown(delivery))?;
         if !request.body.is_exact() {
             return Err(ReplayError::NotWhole(id));
+        }
+        let verdict = request.signature.verdict;
+        if self.guard.on_invalid == OnInvalid::Reject && !OnInvalid::passes(verdict) {
+            return Err(ReplayError::Rejected(id));
         }
         let recorder = self
             .store
@@ -540,9 +543,15 @@ impl Deliveries {
                 if let Upload::Streaming { judge, .. } = &upload {
                     self.end_unread(judge, recorder);
                 }
+                // 23 and 24, ENFILE and EMFILE: that is not the app's fault.
+                let ours = cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24));
+                let (cause, what) = match ours {
+                    true => (Cause::Internal, "this client cannot reach"),
+                    false => (Cause::AppRefused, "nothing listens on"),
+                };
                 return Err(Broken {
-                    cause: Cause::AppRefused,
-                    why: format!("nothing listens on {address}: {}", plain(&error)),
+                    cause,
+                    why: format!("{what} {address}: {}", plain(&error)),
                     may_have_run: false,
                 });
             }
@@ -673,18 +682,6 @@ impl Deliveries {
                 out,
             );
         }
-        let ours = |name: &[u8]| {
-            // Strangers' claims about themselves, and words that only we may say.
-            [
-                "x-forwarded-for",
-                "x-forwarded-proto",
-                "x-forwarded-host",
-                "forwarded",
-            ]
-            .iter()
-            .any(|known| is(name, known))
-                || name.len() >= 5 && name[..5].eq_ignore_ascii_case(b"adit-")
-        };
         // A Host that is rewritten stays where it stood.
         let rewritten: Fields;
         let fields = match &host {
@@ -705,7 +702,7 @@ impl Deliveries {
             let upgrade = websocket && (is(name, "connection") || is(name, "upgrade"));
             let expect = held && is(name, "expect");
             let removed = self.forwarding.remove.iter().any(|gone| is(name, gone));
-            (!hop || upgrade) && !ours(name) && !expect && !removed
+            (!hop || upgrade) && !headers::is_ours(name) && !expect && !removed
         });
         if headers::lists(fields, "te", "trailers") {
             // RFC 9110, 10.1.4: TE is a promise about this connection, and we keep it.
@@ -943,7 +940,7 @@ impl Left {
 enum Held {
     Whole(Bytes, Fields),
     /// Too long to be held: what came so far.
-    TooLong(Vec<Bytes>),
+    TooLong(Bytes),
 }
 
 enum SendEnd {
@@ -963,14 +960,14 @@ async fn stream(
     mut out: BytesMut,
     encoding: BodyEncoding,
     frames: &mut FrameReader<RecvHalf>,
-    first: Vec<Bytes>,
+    first: Bytes,
     mut left: Left,
     recorder: &Shared<'_>,
 ) -> Result<Fields, SendEnd> {
-    for data in first {
-        left.take(data.len()).map_err(SendEnd::Broken)?;
-        encoding.before(data.len(), &mut out);
-        out.extend_from_slice(&data);
+    if !first.is_empty() {
+        left.take(first.len()).map_err(SendEnd::Broken)?;
+        encoding.before(first.len(), &mut out);
+        out.extend_from_slice(&first);
         encoding.after(&mut out);
     }
     let mut head_sent = false;
@@ -1014,7 +1011,9 @@ async fn stream(
                 }
                 encoding.after(&mut out);
             }
-            Ok(Frame::Trailers(fields)) if headers::are_writable(&fields) => trailers = fields,
+            Ok(Frame::Trailers(fields)) if headers::are_writable(&fields) => {
+                trailers = allowed(fields);
+            }
             Ok(Frame::End) => {
                 left.end().map_err(SendEnd::Broken)?;
                 encoding.end(&trailers, &mut out);
@@ -1030,6 +1029,12 @@ async fn stream(
             Ok(_) | Err(_) => return Err(SendEnd::SenderGone),
         }
     }
+}
+
+/// The trailers that the app gets; the relay is not trusted to have chosen.
+fn allowed(trailers: Fields) -> Fields {
+    let fits = |(name, _): &(Bytes, Bytes)| headers::may_trail(name);
+    trailers.into_iter().filter(fits).collect()
 }
 
 enum Answered {

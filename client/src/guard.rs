@@ -17,6 +17,13 @@ pub enum OnInvalid {
     Reject,
 }
 
+impl OnInvalid {
+    /// Whether a request with this verdict reaches the app where others are rejected.
+    pub fn passes(verdict: Verdict) -> bool {
+        matches!(verdict, Verdict::Valid | Verdict::None)
+    }
+}
+
 /// One `--verify`: a path, and the provider that guards it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -77,6 +84,11 @@ impl Guard {
         self.keys.keys().cloned().collect()
     }
 
+    /// Whether the user has said what must be signed.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     /// The catalogue.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
@@ -90,10 +102,14 @@ impl Guard {
     /// The provider that guards this path, by the longest rule; else the one whose header came.
     pub fn provider(&self, target: &str, headers: &[(&[u8], &[u8])]) -> Option<&Provider> {
         let path = target.split('?').next().unwrap_or_default();
+        let seen = as_apps_see_it(path);
         let rule = self
             .rules
             .iter()
-            .filter(|rule| path.starts_with(&rule.path))
+            .filter(|rule| {
+                let guarded = rule.path.to_lowercase();
+                path.starts_with(&rule.path) || seen.starts_with(&guarded)
+            })
             .max_by_key(|rule| rule.path.len());
         match rule {
             Some(rule) => self.catalogue.get(&rule.provider),
@@ -121,11 +137,17 @@ impl Guard {
         if failed && message.body.len() <= EXPLAIN && self.may_explain() {
             judgement.hint = provider.explain(message, keys, &self.context);
         }
+        let trusted = judgement.verdict == Verdict::Valid;
         Received {
             judgement,
             provider: Some(provider.name().to_owned()),
             event: provider.event(message),
-            group: provider.delivery(message),
+            // What claims to be an event and is not signed never joins the event itself: the newest
+            // request of a delivery is the one that is replayed.
+            group: provider.delivery(message).map(|group| match trusted {
+                true => group,
+                false => format!("unproven {group}"),
+            }),
             schedule: match provider.schedule() {
                 Schedule::Unknown => None,
                 Schedule::Never => Some(Vec::new()),
@@ -155,5 +177,75 @@ impl Guard {
         }
         budget.1 += 1;
         budget.1 <= EXPLAIN_PER_SECOND
+    }
+}
+
+/// A path as the most lenient app reads it: percent-decoded, in lower case, with `\` as `/`, without
+/// path parameters, empty segments and dots. A guard that read `/%77ebhook` and `//webhook` as
+/// paths of their own would be walked around.
+fn as_apps_see_it(path: &str) -> String {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digit = |at: usize| after.get(at).and_then(|b| char::from(*b).to_digit(16));
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high << 4 | low) as u8);
+                rest = &after[2..];
+            }
+            _ => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    let text = String::from_utf8_lossy(&decoded)
+        .to_lowercase()
+        .replace('\\', "/");
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in text.split('/') {
+        match segment.split(';').next().unwrap_or_default() {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    format!("/{}", segments.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guarded_path_is_guarded_however_it_is_written() {
+        let rule = Rule {
+            path: String::from("/webhook"),
+            provider: String::from("cloudvno"),
+        };
+        let guard = Guard::new(
+            Catalogue::builtin(),
+            vec![rule],
+            BTreeMap::new(),
+            OnInvalid::Reject,
+            Vec::new(),
+        );
+        for target in [
+            "/webhook",
+            "/webhook/a?b=/c",
+            "/%77ebhook",
+            "//webhook",
+            "/./webhook",
+            "/x/../webhook",
+            "/x/..%2fwebhook",
+            "/WEBHOOK",
+            "/webhook;v=1",
+            "/\\webhook",
+        ] {
+            assert!(guard.provider(target, &[]).is_some(), "{target}");
+        }
+        for target in ["/", "/other", "/?/webhook", "/x/webhook"] {
+            assert!(guard.provider(target, &[]).is_none(), "{target}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod commands;
 pub mod config;
+mod curl;
 pub mod delivery;
 pub mod embedded;
 pub mod events;

@@ -214,11 +214,21 @@ pub fn folder(store: Option<&str>) -> Result<PathBuf, Failure> {
 
 /// The newest client that runs on `folder` and answers.
 pub async fn running(folder: &Path) -> Option<Running> {
-    for running in Running::all(folder) {
-        match ask(&running, "GET", "/api/v1/status", Duration::from_secs(2)).await {
-            Ok(_) => return Some(running),
-            // Left behind by a client that was killed.
-            Err(_) => running.forget(folder),
+    for (file, running) in Running::all(folder) {
+        match tokio::net::TcpStream::connect(running.address).await {
+            Ok(_) => {}
+            Err(error) => {
+                // Nothing listens there: left behind by a client that was killed.
+                if error.kind() == std::io::ErrorKind::ConnectionRefused {
+                    let _ = std::fs::remove_file(file);
+                }
+                continue;
+            }
+        }
+        // One that is stopped or busy keeps its file.
+        let asked = ask(&running, "GET", "/api/v1/status", Duration::from_secs(2));
+        if asked.await.is_ok() {
+            return Some(running);
         }
     }
     None

@@ -198,11 +198,19 @@ impl Running {
         files.into_iter().rev().map(|(_, path)| path).collect()
     }
 
-    /// Every client that left its file in `folder`, newest first. Some may be gone: asking tells.
-    pub fn all(folder: &Path) -> Vec<Running> {
+    /// Every client that left its file in `folder`, newest first, with the file. Some may be gone:
+    /// asking tells. An address that is not of this machine is no client of ours.
+    pub fn all(folder: &Path) -> Vec<(PathBuf, Running)> {
         Running::files(folder)
-            .iter()
-            .filter_map(|path| serde_json::from_slice(&std::fs::read(path).ok()?).ok())
+            .into_iter()
+            .filter_map(|path| {
+                let running: Running = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+                running
+                    .address
+                    .ip()
+                    .is_loopback()
+                    .then_some((path, running))
+            })
             .collect()
     }
 
@@ -217,11 +225,6 @@ impl Running {
         write_private(&fresh, &serde_json::to_vec(self)?)?;
         std::fs::rename(&fresh, &path)?;
         Ok(Announced { path })
-    }
-
-    /// Removes the file that a client left which is gone.
-    pub fn forget(&self, folder: &Path) {
-        let _ = std::fs::remove_file(folder.join(format!("running-{}.json", self.pid)));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::ingress::Ingress;
 use crate::limits;
+use crate::shares::network;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
@@ -182,6 +183,7 @@ impl Default for Crowd {
 
 impl Crowd {
     fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let address = network(address);
         let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
         let mut by_address = self
             .by_address

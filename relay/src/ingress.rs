@@ -16,6 +16,7 @@ mod http2;
 use crate::answer::Answer;
 use crate::limits;
 use crate::route::{Attached, Domain, Route, Routes};
+use crate::shares::Share;
 use proxy::{Cause, FrameReader, FrameWriter};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ struct Exchange {
     request: RequestId,
     writer: FrameWriter<SendHalf>,
     reader: FrameReader<RecvHalf>,
+    share: Share,
 }
 
 impl Ingress {
@@ -104,12 +106,16 @@ impl Ingress {
             Some(Route::Away) => return Err(answer(Cause::ClientAway)),
             Some(Route::Here(attached)) => attached,
         };
-        let stream = match tokio::time::timeout(limits::STREAM_WAIT, attached.session.open()).await
-        {
+        let opened = tokio::time::timeout(limits::STREAM_WAIT, async {
+            let share = attached.shares.take(peer.ip()).await;
+            let stream = attached.session.open().await?;
+            Ok::<_, tunnel::Ended>((share, stream))
+        });
+        let (share, stream) = match opened.await {
             Err(_) => return Err(answer(Cause::RateLimit)),
             // The session is over and nothing was sent on it: its client is away.
             Ok(Err(_)) => return Err(answer(Cause::ClientAway)),
-            Ok(Ok(stream)) => stream,
+            Ok(Ok(opened)) => opened,
         };
         let mut writer = FrameWriter::new(stream.send);
         writer.put(&wire::Frame::Preface(Preface {
@@ -125,6 +131,7 @@ impl Ingress {
             request,
             writer,
             reader: FrameReader::new(stream.recv),
+            share,
         })
     }
 }

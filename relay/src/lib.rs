@@ -13,6 +13,7 @@ pub mod limits;
 mod names;
 mod route;
 mod session;
+mod shares;
 pub mod store;
 mod tls;
 

@@ -29,12 +29,20 @@ pub const WRITE: Duration = Duration::from_secs(120);
 /// Waiting for a free stream while a client has all of them in use. Then 429 `rate-limit`.
 pub const STREAM_WAIT: Duration = Duration::from_secs(10);
 
+/// Exchanges of one session that one sender's address may hold at once: half of
+/// [`tunnel::windows::STREAMS`], so that a sender who never reads cannot take them all. One more
+/// waits for [`STREAM_WAIT`].
+pub const EXCHANGES_PER_ADDRESS: usize = tunnel::windows::STREAMS as usize / 2;
+
 /// After an answer that came before the end of the request: how long, and how many bytes, the
 /// rest is read away, so that the answer is not lost to a reset (RFC 9112, 9.6).
 pub const LINGER: Duration = Duration::from_secs(2);
 
 /// See [`LINGER`].
 pub const LINGER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long what came of an answer may still leave over HTTP/2 before the rest is known as cut.
+pub const BEFORE_CUT: Duration = Duration::from_millis(100);
 
 /// Requests of one HTTP/2 connection at once, as its SETTINGS say.
 pub const H2_STREAMS: u32 = 256;

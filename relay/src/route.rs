@@ -1,5 +1,6 @@
 //! Where a public name leads: here, or to a client that is away. A memory read on the hot path.
 
+use crate::shares::Shares;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use wire::EndpointName;
@@ -13,6 +14,8 @@ pub struct Attached {
     pub key: [u8; 32],
     /// The way to it.
     pub session: tunnel::Session,
+    /// Who holds how much of it.
+    pub shares: Arc<Shares>,
 }
 
 /// Where a name leads.

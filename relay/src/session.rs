@@ -143,6 +143,7 @@ impl Sessions {
             id,
             key: admission.hello.key,
             session: session.clone(),
+            shares: Arc::default(),
         });
         let agent = admission.hello.agent.chars().take(80).collect::<String>();
         let control = match admission.welcome(id, AGENT).await {

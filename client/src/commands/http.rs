@@ -147,6 +147,7 @@ pub struct Up {
     online: agent::Online,
     relay: Option<Relay>,
     tips: tui::Tips,
+    warning: Option<&'static str>,
     web: Option<(tokio::net::TcpListener, Running, PathBuf)>,
 }
 
@@ -247,6 +248,9 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
         None => String::new(),
     };
 
+    let warning = (guard.on_invalid == OnInvalid::Reject && !guard.has_rules()).then_some(
+        "requests without a signature pass: say what must be signed with --verify [PATH=]PROVIDER",
+    );
     let origin = Origin::new(address);
     let forwarding = forwarding(&flags)?;
     let secrets_known = guard.secrets();
@@ -326,6 +330,7 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
         online,
         relay,
         tips,
+        warning,
         web,
     })
 }
@@ -368,6 +373,7 @@ pub async fn serve(
         online,
         relay,
         tips,
+        warning,
         web,
         ..
     } = up;
@@ -396,8 +402,13 @@ pub async fn serve(
     let ended: Result<(), Failure> = {
         let mut face = std::pin::pin!(async {
             match face {
-                Face::Lines(style) => plain::run(style, store.clone(), status).await,
-                Face::Screen => screen(&inspector, status, tips).await,
+                Face::Lines(style) => {
+                    if let Some(warning) = warning {
+                        eprintln!("warning: {warning}");
+                    }
+                    plain::run(style, store.clone(), status).await
+                }
+                Face::Screen => screen(&inspector, status, tips, warning).await,
             }
         });
         tokio::select! {
@@ -441,8 +452,13 @@ async fn screen(
     inspector: &Inspector,
     mut status: watch::Receiver<Status>,
     tips: tui::Tips,
+    warning: Option<&'static str>,
 ) -> std::io::Result<()> {
     let (to, inputs) = mpsc::channel(1024);
+    if let Some(warning) = warning {
+        // The channel is new and has room.
+        let _ = to.try_send(tui::Input::Notice(format!("warning: {warning}")));
+    }
     let store = inspector.store().clone();
     let (deliveries, mut feed) = store.watch();
     let start = tui::Start {

@@ -187,30 +187,15 @@ fn message(out: &mut String, title: &str, message: &Value, decode: &dyn Fn(&Valu
 }
 
 fn curl(request: &Value, body: &[u8]) -> String {
-    let quote = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
-    let mut out = format!(
-        "curl -X {} {}",
-        quote(request["method"].as_str().unwrap_or("POST")),
-        quote(request["url"].as_str().unwrap_or_default())
-    );
-    for field in request["headers"].as_array().into_iter().flatten() {
-        let (name, value) = (
-            field[0].as_str().unwrap_or(""),
-            field[1].as_str().unwrap_or(""),
-        );
-        let framing = ["host", "content-length", "transfer-encoding", "connection"];
-        if !framing.iter().any(|known| name.eq_ignore_ascii_case(known)) {
-            out.push_str(&format!(" \\\n  -H {}", quote(&format!("{name}: {value}"))));
-        }
-    }
-    match std::str::from_utf8(body) {
-        Ok("") => {}
-        Ok(text) => out.push_str(&format!(" \\\n  --data-binary {}", quote(text))),
-        Err(_) => {
-            let encoded = STANDARD.encode(body);
-            out = format!("echo {encoded} | base64 -d | {out} \\\n  --data-binary @-");
-        }
-    }
+    let fields = request["headers"].as_array().into_iter().flatten();
+    let part = |field: &'_ Value, i: usize| -> Vec<u8> {
+        field[i].as_str().unwrap_or_default().as_bytes().to_vec()
+    };
+    let fields: Vec<(Vec<u8>, Vec<u8>)> = fields.map(|f| (part(f, 0), part(f, 1))).collect();
+    let method = request["method"].as_str().unwrap_or("POST");
+    let url = request["url"].as_str().unwrap_or_default();
+    let fields = fields.iter().map(|(n, v)| (&n[..], &v[..]));
+    let mut out = crate::curl::command(method.as_bytes(), url, fields, body);
     out.push('\n');
     out
 }

@@ -13,7 +13,6 @@
 //!
 //! Not here: where deliveries come from, and what a replay does (`Backend`).
 
-mod copy;
 mod keys;
 mod model;
 mod screen;

@@ -339,7 +339,7 @@ impl Model {
             Some(Outcome::Failed { .. }) => step(&mut counts.errors),
             Some(Outcome::Pending) | None => step(&mut counts.pending),
         }
-        if failed(delivery) {
+        if delivery.is_failed() {
             step(&mut counts.failed);
         }
     }
@@ -419,7 +419,7 @@ impl Model {
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
         for delivery in self.deliveries.values() {
-            if self.only_failed && !failed(delivery) {
+            if self.only_failed && !delivery.is_failed() {
                 continue;
             }
             if !words.is_empty() && !words.iter().all(|word| matches(delivery, word)) {
@@ -529,7 +529,7 @@ impl Model {
         self.rows
             .iter()
             .filter(|row| row.attempt.is_none() && !self.replaying.contains_key(&row.id))
-            .filter(|row| self.delivery(row.id).is_some_and(|d| failed(d)))
+            .filter(|row| self.delivery(row.id).is_some_and(|d| d.is_failed()))
             .map(|row| row.id)
             .collect()
     }
@@ -592,17 +592,6 @@ impl Model {
 /// The attempt with this number.
 pub(super) fn attempt_of(delivery: &Delivery, n: u32) -> Option<&Attempt> {
     delivery.attempts.iter().find(|a| a.n == n)
-}
-
-/// Whether the newest attempt that is over failed. A replay under way changes nothing yet, so a
-/// row does not leave the failed ones and come back.
-pub(super) fn failed(delivery: &Delivery) -> bool {
-    let over = |a: &&Attempt| a.outcome != Outcome::Pending;
-    delivery
-        .attempts
-        .iter()
-        .rfind(over)
-        .is_some_and(|a| a.outcome.is_failure())
 }
 
 /// The status cell: the app's code, or what came instead of it.

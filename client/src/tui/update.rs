@@ -4,7 +4,6 @@
 //! filtered, the open tab laid out, exact bytes asked for) is made by [`settle`], once a frame, so
 //! a burst of a thousand changes costs one filtering and one load.
 
-use super::copy;
 use super::keys::{self, Message, When};
 use super::model::{
     self, Batch, Focus, Model, Mood, Overlay, PageKey, Tab, attempt_of, status_cell,
@@ -590,7 +589,12 @@ fn copy_of_request(model: &mut Model, what: Message) -> Vec<Effect> {
     let request = &detail.request;
     match what {
         Message::CopyUrl => copied(model, "the URL", request.url()),
-        Message::CopyCurl => copied(model, "the curl command", copy::curl(request)),
+        Message::CopyCurl => {
+            let fields = request.fields.iter().map(|(n, v)| (&n[..], &v[..]));
+            let method = request.method.as_bytes();
+            let text = crate::curl::command(method, &request.url(), fields, &request.body.bytes);
+            copied(model, "the curl command", text)
+        }
         _ => match std::str::from_utf8(&request.body.bytes) {
             Ok(body) if request.body.is_exact() => copied(model, "the body", body.to_owned()),
             Ok(body) => copied(model, "the part of the body that was kept", body.to_owned()),

@@ -297,11 +297,19 @@ impl Outcome {
         }
     }
 
+    /// Refused here because of its signature, before the app saw it.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Outcome::Failed { cause, .. } if cause == REFUSED)
+    }
+
     /// Answered with 2xx: what makes a sender stop retrying.
     pub fn is_success(&self) -> bool {
         matches!(self, Outcome::Answered { status, .. } if (200..300).contains(status))
     }
 }
+
+/// The cause of what was refused because of its signature.
+pub const REFUSED: &str = "bad-signature";
 
 /// Where the time went, each counted from the moment the client had the request's head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -381,9 +389,13 @@ impl Delivery {
         self.attempts.last()
     }
 
-    /// The newest attempt that is over failed, so a person may want to replay it.
+    /// The newest attempt that is over failed, so a person may want to replay it. One that runs
+    /// changes nothing yet. What was refused for its signature has not failed: nobody wants the
+    /// app to get it after all.
     pub fn is_failed(&self) -> bool {
-        self.latest().is_some_and(|a| a.outcome.is_failure())
+        let over = |a: &&Attempt| a.outcome != Outcome::Pending;
+        let newest = self.attempts.iter().rfind(over);
+        newest.is_some_and(|a| a.outcome.is_failure() && !a.outcome.is_refused())
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::feed::Feed;
 use crate::model::{Known, Model};
 use crate::queue::Job;
-use crate::record::{Delivery, Id, Request, Response, Timestamp};
+use crate::record::{Delivery, Id, REFUSED, Request, Response, Timestamp};
 use crate::recorder::{Arrival, Recorder};
 use crate::schema;
 use crate::writer::{Run, Writer, disk_words};
@@ -190,7 +190,7 @@ pub struct RemoveError {
 pub struct Query {
     /// At most this many, the newest.
     pub limit: usize,
-    /// Only those whose newest attempt failed.
+    /// Only those that have failed: [`Delivery::is_failed`].
     pub failed_only: bool,
     /// Only those that contain this: in method, target, name, provider, event, sender's address or
     /// id, without regard to ASCII case; or byte for byte in header fields or bodies.
@@ -814,8 +814,9 @@ fn matching(connection: &Connection, query: &Query) -> rusqlite::Result<Vec<i64>
         .prepare_cached(
             "SELECT seq FROM delivery AS d
              WHERE (NOT ?1 OR (
-                    SELECT state = 'failed' OR (state = 'answered' AND status >= 400)
-                    FROM attempt WHERE delivery = d.seq ORDER BY n DESC LIMIT 1))
+                    SELECT (state = 'failed' AND cause <> ?5) OR (state = 'answered' AND status >= 400)
+                    FROM attempt WHERE delivery = d.seq AND state <> 'pending'
+                    ORDER BY n DESC LIMIT 1))
                AND (?2 IS NULL
                     OR instr(lower(method || ' ' || target || ' ' || endpoint || ' ' || remote
                         || ' ' || id || ' ' || coalesce(provider, '') || ' '
@@ -833,6 +834,7 @@ fn matching(connection: &Connection, query: &Query) -> rusqlite::Result<Vec<i64>
                 text.map(str::to_ascii_lowercase),
                 text.map(str::as_bytes),
                 limit,
+                REFUSED,
             ),
             |row| row.get(0),
         )?

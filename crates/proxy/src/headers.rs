@@ -49,11 +49,32 @@ pub fn is_hop_by_hop(name: &[u8], fields: &Fields) -> bool {
         "content-length",
     ];
     ALWAYS.iter().any(|known| is(name, known))
-        || all(fields, "connection").any(|value| {
+        // Host is for every recipient: a Connection that names it only wants to confuse.
+        || !is(name, "host")
+            && all(fields, "connection").any(|value| {
             value
                 .split(|b| *b == b',')
                 .any(|option| option.trim_ascii().eq_ignore_ascii_case(name))
         })
+}
+
+/// Whether only we may say this: who the sender is, and what we found out about the request.
+/// `_` counts as `-`, because CGI, and after it WSGI and Rack, make one variable of both.
+pub fn is_ours(name: &[u8]) -> bool {
+    const OURS: [&[u8]; 4] = [
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"forwarded",
+    ];
+    let same = |a: &u8, b: &u8| {
+        let a = if *a == b'_' { b'-' } else { *a };
+        a.eq_ignore_ascii_case(b)
+    };
+    let is =
+        |known: &[u8]| name.len() == known.len() && name.iter().zip(known).all(|(a, b)| same(a, b));
+    OURS.into_iter().any(is)
+        || name.len() >= 5 && name[..5].iter().zip(b"adit-").all(|(a, b)| same(a, b))
 }
 
 /// Whether a request asks for a WebSocket (RFC 6455, 4.1). No other upgrade is carried: an h2c
@@ -65,9 +86,10 @@ pub fn asks_for_websocket(fields: &Fields) -> bool {
 }
 
 /// Whether a field may stand in trailers. RFC 9110, 6.5.1: a sender MUST NOT generate trailers
-/// for framing, routing, authentication or content fields.
+/// for framing, routing, authentication or content fields; nor does anybody get there what only
+/// we may say.
 pub fn may_trail(name: &[u8]) -> bool {
-    const NEVER: [&str; 12] = [
+    const NEVER: [&str; 16] = [
         "transfer-encoding",
         "content-length",
         "host",
@@ -80,8 +102,12 @@ pub fn may_trail(name: &[u8]) -> bool {
         "content-range",
         "te",
         "trailer",
+        "upgrade",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
     ];
-    !NEVER.iter().any(|known| is(name, known))
+    !is_ours(name) && !NEVER.iter().any(|known| is(name, known))
 }
 
 /// Whether `name` is a token (RFC 9110, 5.6.2).

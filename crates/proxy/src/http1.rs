@@ -370,7 +370,11 @@ fn absolute(target: &Bytes) -> Result<Option<(Bytes, String)>, Refusal> {
 }
 
 /// Checks a host and port (RFC 3986, 3.2.2, without user information; RFC 9110, 7.2).
-fn authority(value: &[u8]) -> Result<String, Refusal> {
+///
+/// # Errors
+///
+/// [`Refusal::Malformed`].
+pub fn authority(value: &[u8]) -> Result<String, Refusal> {
     let (host, port) = match value {
         [b'[', ..] => {
             let end = value

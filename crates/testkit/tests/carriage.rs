@@ -75,6 +75,49 @@ async fn a_strangers_claims_about_himself_are_replaced() {
 }
 
 #[tokio::test]
+async fn what_only_we_may_say_is_removed_however_it_is_spelled() {
+    let world = World::start().await;
+    let _client = world.client().await;
+    let host = world.host();
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: {host}\r\nAdit_Signature: valid\r\nX_Forwarded_For: 10.0.0.1\r\n\
+         Adit-Anything: x\r\nConnection: Host\r\nTransfer-Encoding: chunked\r\n\r\n\
+         0\r\nAdit-Signature: valid\r\nForwarded: for=10.0.0.1\r\nUpgrade: h2c\r\nX-Sum: 1\r\n\r\n"
+    );
+    world.origin.next(Script::raw(
+        "HTTP/1.1 103 Early Hints\r\nAdit-Cause: internal\r\nLink: </a>\r\n\r\n\
+         HTTP/1.1 200 OK\r\nAdit-Cause: internal\r\nTransfer-Encoding: chunked\r\n\r\n\
+         0\r\nAdit-Cause: internal\r\nX-Sum: 2\r\n\r\n",
+    ));
+    let mut wire = world.sender.connect().await;
+    wire.write(&request).await;
+    let answer = format!("{}{:?}", wire.interim().await, wire.answer().await);
+    assert!(
+        answer.contains("Link: </a>") && answer.contains("X-Sum"),
+        "{answer}"
+    );
+    assert!(!answer.contains("Adit-Cause"), "{answer}");
+    let got = world.origin.request().await;
+    assert_eq!(
+        got.field("Host"),
+        Some(host.as_str()),
+        "Connection cannot take it"
+    );
+    let whole = format!("{}{:?}", got.head, got.trailers);
+    for gone in [
+        "Adit_",
+        "X_Forwarded",
+        "Adit-Anything",
+        "Adit-Signature",
+        "10.0.0.1",
+        "h2c",
+    ] {
+        assert!(!whole.contains(gone), "{gone} in {whole}");
+    }
+    assert!(whole.contains("X-Sum"), "{whole}");
+}
+
+#[tokio::test]
 async fn one_connection_serves_many_requests_also_when_they_come_at_once() {
     let world = World::start().await;
     let _client = world.client().await;

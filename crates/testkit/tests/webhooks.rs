@@ -399,6 +399,31 @@ async fn rejecting_answers_401_and_the_app_never_sees_the_request() {
 }
 
 #[tokio::test]
+async fn a_forged_request_never_joins_the_delivery_of_the_event_it_names() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let url = format!("https://{}/webhook", world.host());
+    assert_eq!(world.event(BODY).await.status, 200);
+    let forged = cloudvno(&url, BODY, "another secret");
+    assert_eq!(world.sender.send(forged.clone()).await.status, 200);
+    assert_eq!(world.sender.send(forged).await.status, 200);
+    assert_eq!(world.event(BODY).await.status, 200);
+    let all = client
+        .records_when("two deliveries of two attempts", |all| {
+            all.len() == 2 && all.iter().all(|d| d.attempts.len() == 2)
+        })
+        .await;
+    for delivery in all {
+        let verdicts: Vec<Verdict> = delivery
+            .attempts
+            .iter()
+            .map(|a| a.signature.verdict)
+            .collect();
+        assert_eq!(verdicts[0], verdicts[1], "{delivery:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_too_long_to_be_judged_is_refused_where_bad_signatures_are() {
     let world = World::start().await;
     let _client = rejecting(&world).await;

@@ -106,6 +106,7 @@ async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         request: id,
         mut writer,
         mut reader,
+        share: _share,
     } = match opened {
         Ok(exchange) => exchange,
         Err(answer) => {
@@ -278,8 +279,9 @@ async fn download<W: AsyncWrite + Unpin>(
                 }
                 put_status_line(head.status, reason(head.status).as_bytes(), &mut out.buf);
                 for (name, value) in &head.fields {
+                    let ours = proxy::headers::is(name, proxy::cause::FIELD);
                     let hop = proxy::headers::is_hop_by_hop(name, &head.fields);
-                    if head.status == 101 || !hop {
+                    if !ours && (head.status == 101 || !hop) {
                         put_field(name, value, &mut out.buf);
                     }
                 }

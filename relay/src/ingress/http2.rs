@@ -16,7 +16,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -136,10 +137,12 @@ async fn exchange(
         (None, Some(host)) => String::from_utf8_lossy(host).into_owned(),
         _ => String::new(),
     };
+    // hyper takes more for a host than RFC 3986, 3.2.2 does.
     if authority.is_empty()
+        || proxy::http1::authority(authority.as_bytes()).is_err()
         || hosts.next().is_some()
         || parts.method == http::Method::CONNECT
-        || authority.contains('@')
+        || parts.uri.path() == "*" && parts.method != http::Method::OPTIONS
     {
         let answer = Answer {
             cause: Cause::Malformed,
@@ -151,6 +154,7 @@ async fn exchange(
         request: id,
         mut writer,
         reader,
+        share,
     } = match ingress.open(&authority, peer, Version::Http2).await {
         Ok(exchange) => exchange,
         Err(answer) => return early(&answer, to_head, &mut body, waits).await,
@@ -167,12 +171,14 @@ async fn exchange(
     let (head_to, head_from) = oneshot::channel();
     // One piece waits here while hyper sends another: backpressure, not a buffer.
     let (body_to, body_from) = mpsc::channel(1);
+    let is_whole = Arc::new(AtomicBool::new(false));
+    let whole = Arc::clone(&is_whole);
     let pump = AbortOnDrop(tokio::spawn(async move {
+        let _share = share;
         let mut head_to = Some(head_to);
-        let cut_to = body_to.clone();
         let cause = {
             let mut up = pin!(upload(&mut body, writer));
-            let mut down = pin!(download(reader, to_head, &mut head_to, body_to));
+            let mut down = pin!(download(reader, to_head, &mut head_to, body_to, &whole));
             let mut uploading = true;
             loop {
                 tokio::select! {
@@ -191,13 +197,9 @@ async fn exchange(
                 }
             }
         };
-        match head_to {
-            Some(head_to) => {
-                read_away(&mut body, waits).await;
-                let _ = head_to.send(Err(cause));
-            }
-            // The sender must see that the answer is not whole.
-            None => drop(cut_to.send(cut()).await),
+        if let Some(head_to) = head_to {
+            read_away(&mut body, waits).await;
+            let _ = head_to.send(Err(cause));
         }
     }));
     match head_from.await {
@@ -205,6 +207,7 @@ async fn exchange(
             let answering = Answering {
                 body: Some(body_from),
                 length,
+                is_whole,
                 _pump: Some(pump),
                 running: None,
             };
@@ -361,20 +364,17 @@ fn fields_of(map: &HeaderMap) -> Fields {
 
 type Piece = Result<BodyFrame<Bytes>, io::Error>;
 
-fn cut() -> Piece {
-    Err(io::ErrorKind::UnexpectedEof.into())
-}
-
 /// An answer's head and its body's length, or why there is none.
 type Head = Result<(wire::ResponseHead, Option<u64>), Cause>;
 
-/// Hands the client's answer to hyper: its head once, then its body piece by piece. Fails when no
-/// head came; `head_to` is still there then.
+/// Hands the client's answer to hyper: its head once, then its body piece by piece, and says
+/// `whole` when all of it came. Fails when no head came; `head_to` is still there then.
 async fn download(
     mut reader: FrameReader<RecvHalf>,
     to_head: bool,
     head_to: &mut Option<oneshot::Sender<Head>>,
     body_to: mpsc::Sender<Piece>,
+    whole: &AtomicBool,
 ) -> Result<(), Cause> {
     let head = loop {
         match reader.next().await {
@@ -406,11 +406,19 @@ async fn download(
                 put(&fields, &mut map, proxy::headers::may_trail);
                 Ok(BodyFrame::trailers(map))
             }
-            Ok(Frame::End) if remaining.is_done() => return Ok(()),
-            _ => cut(),
+            Ok(Frame::End) if remaining.is_done() => {
+                whole.store(true, Ordering::Release);
+                return Ok(());
+            }
+            _ => {
+                // A reset takes with it what HTTP/2 has not sent yet: the sender gets what came.
+                tokio::time::sleep(limits::BEFORE_CUT).await;
+                return Ok(());
+            }
         };
-        let is_cut = piece.is_err();
-        if body_to.send(piece).await.is_err() || is_cut {
+        // A sender that takes no byte of its answer for so long is gone.
+        let taken = timeout(limits::WRITE, body_to.send(piece));
+        if !matches!(taken.await, Ok(Ok(()))) {
             return Ok(());
         }
     }
@@ -455,6 +463,7 @@ fn answered(answer: &Answer, to_head: bool) -> Response<Answering> {
     let mut response = Response::new(Answering {
         body: Some(from),
         length: Some(length_sent),
+        is_whole: Arc::new(AtomicBool::new(true)),
         _pump: None,
         running: None,
     });
@@ -477,6 +486,8 @@ fn answered(answer: &Answer, to_head: bool) -> Response<Answering> {
 struct Answering {
     body: Option<mpsc::Receiver<Piece>>,
     length: Option<u64>,
+    /// Without this, the end of `body` is a cut.
+    is_whole: Arc<AtomicBool>,
     _pump: Option<AbortOnDrop>,
     running: Option<OneMore>,
 }
@@ -488,7 +499,12 @@ impl Body for Answering {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
         match &mut self.body {
             None => Poll::Ready(None),
-            Some(body) => body.poll_recv(cx),
+            Some(body) => match ready!(body.poll_recv(cx)) {
+                None if !self.is_whole.load(Ordering::Acquire) => {
+                    Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())))
+                }
+                piece => Poll::Ready(piece),
+            },
         }
     }
 

@@ -22,10 +22,13 @@ export function isSuccess(a) {
   return isAnswered(a) && a.status >= 200 && a.status < 300;
 }
 
-/** The newest attempt that is over failed. A replay under way changes nothing yet. */
+/**
+ * The newest attempt that is over failed. A replay under way changes nothing yet, and what was
+ * refused for its signature has not failed.
+ */
 export function isFailed(d) {
   const over = d.attempts.findLast((a) => !isPending(a));
-  return over !== undefined && isFailure(over);
+  return over !== undefined && isFailure(over) && over.cause !== "bad-signature";
 }
 
 export function statusCell(a) {

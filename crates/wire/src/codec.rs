@@ -273,6 +273,10 @@ impl Reader {
         Error::Value(self.kind, what)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.payload.is_empty()
+    }
+
     pub(crate) fn byte(&mut self) -> Result<u8, Error> {
         if self.payload.is_empty() {
             return Err(Error::Short(self.kind));

@@ -4,12 +4,15 @@
 use crate::delivery::Deliveries;
 use crate::failure::{Exit, Failure};
 use crate::status::{State, Status};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tunnel::{ClientKey, Control, DialError, Dialer, Ended, HandshakeError, Session, Target};
+use tunnel::{
+    ClientKey, Control, DialError, Dialer, Ended, HandshakeError, Session, Target, Transport,
+};
 use wire::close::Close;
 use wire::{Bind, BindRefused, Message, RefusedReason};
 
@@ -25,6 +28,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// A session that stood for so long was a good one: after it the waits begin small again.
 const LASTING: Duration = Duration::from_secs(5);
 
+/// While TCP carries the tunnel, QUIC is tried again after this, then after twice as long.
+const FIRST_MOVE_UP: Duration = Duration::from_secs(10);
+
+/// The longest wait between two tries of QUIC. A failed one costs a few packets.
+const LONGEST_MOVE_UP: Duration = Duration::from_secs(300);
+
 /// How often the round trip on the screen is renewed.
 const RTT: Duration = Duration::from_secs(1);
 
@@ -33,6 +42,8 @@ const RTT: Duration = Duration::from_secs(1);
 pub struct Agent {
     /// Dials.
     pub dialer: Dialer,
+    /// Over what.
+    pub transport: Transport,
     /// The relay.
     pub target: Target,
     /// Owns the name.
@@ -52,6 +63,8 @@ pub struct Agent {
 pub struct Online {
     session: Session,
     control: Control,
+    /// The relay's number of the session.
+    id: u64,
     /// The name.
     pub name: String,
     /// Its public URL.
@@ -111,11 +124,24 @@ impl Agent {
     ///
     /// [`ConnectError`].
     pub async fn connect_with(&self, name: Option<String>) -> Result<Online, ConnectError> {
-        let session = self.dialer.dial(&self.target).await?;
-        let (mut control, _welcome) = tunnel::join(&session, &self.key, &self.token, AGENT).await?;
-        let name = name.unwrap_or_default();
+        self.session(self.transport, name, 0).await
+    }
+
+    async fn session(
+        &self,
+        transport: Transport,
+        name: Option<String>,
+        replaces: u64,
+    ) -> Result<Online, ConnectError> {
+        let session = self.dialer.dial(&self.target, transport).await?;
+        let (mut control, welcome) = tunnel::join(&session, &self.key, &self.token, AGENT).await?;
+        let bind = Bind {
+            id: 1,
+            name: name.unwrap_or_default(),
+            replaces,
+        };
         control
-            .send(Message::Bind(Bind { id: 1, name }))
+            .send(Message::Bind(bind))
             .await
             .map_err(HandshakeError::from)?;
         let answer = tokio::time::timeout(tunnel::windows::HANDSHAKE, control.recv()).await;
@@ -123,6 +149,7 @@ impl Agent {
             Message::Bound(bound) => Ok(Online {
                 session,
                 control,
+                id: welcome.session,
                 name: bound.name,
                 url: bound.url,
             }),
@@ -158,6 +185,11 @@ impl Agent {
                 }
             };
             let why = match left {
+                Left::MovedUp(better, session) => {
+                    drained.spawn(session.finish());
+                    online = *better;
+                    continue;
+                }
                 Left::Drained(session) => {
                     drained.spawn(session.finish());
                     String::from("the relay is restarting")
@@ -200,8 +232,11 @@ impl Agent {
         let Online {
             session,
             mut control,
+            id,
             ..
         } = online;
+        let below = self.transport == Transport::Auto && session.transport() != "quic";
+        let mut up = pin!(self.move_up(id));
         let mut exchanges = JoinSet::new();
         let mut rtt = tokio::time::interval(RTT);
         rtt.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -211,12 +246,7 @@ impl Agent {
                 message = control.recv() => match message {
                     Ok(Message::Drain(_)) => {
                         self.show(State::Draining, Some(String::from("the relay is restarting")));
-                        return Left::Drained(Box::new(Draining {
-                            session,
-                            control,
-                            exchanges,
-                            deliveries: Arc::clone(&self.deliveries),
-                        }));
+                        return Left::Drained(self.draining(session, control, exchanges));
                     }
                     Ok(_) => session.close(Close::PROTOCOL, "not expected after Bound"),
                     Err(HandshakeError::Ended(ended)) => return Left::Ended(ended),
@@ -229,6 +259,10 @@ impl Agent {
                     }
                     Err(ended) => return Left::Ended(ended),
                 },
+                better = &mut up, if below => {
+                    let draining = self.draining(session, control, exchanges);
+                    return Left::MovedUp(Box::new(better), draining);
+                }
                 Some(_) = exchanges.join_next(), if !exchanges.is_empty() => {}
                 _ = rtt.tick() => {
                     let now = session.rtt();
@@ -238,6 +272,33 @@ impl Agent {
                         before.is_none_or(|b| b.abs_diff(now) > Duration::from_micros(100))
                     });
                 }
+            }
+        }
+    }
+
+    fn draining(
+        &self,
+        session: Session,
+        control: Control,
+        exchanges: JoinSet<()>,
+    ) -> Box<Draining> {
+        Box::new(Draining {
+            session,
+            control,
+            exchanges,
+            deliveries: Arc::clone(&self.deliveries),
+        })
+    }
+
+    /// Tries QUIC until it works, less and less often, and takes the name over from session `id`.
+    async fn move_up(&self, id: u64) -> Online {
+        let mut wait = FIRST_MOVE_UP;
+        loop {
+            tokio::time::sleep(wait.mul_f64(0.5 + chance() / 2.0)).await;
+            wait = (wait * 2).min(LONGEST_MOVE_UP);
+            match self.session(Transport::Quic, self.name.clone(), id).await {
+                Ok(online) => return online,
+                Err(error) => tracing::debug!(%error, "QUIC does not work yet"),
             }
         }
     }
@@ -305,9 +366,11 @@ enum Left {
     Ended(Ended),
     /// The relay asked to dial again; what runs may finish.
     Drained(Box<Draining>),
+    /// A session over QUIC has taken over; what runs over TCP may finish.
+    MovedUp(Box<Online>, Box<Draining>),
 }
 
-/// A session that the relay is about to give up.
+/// A session that is about to be given up.
 struct Draining {
     session: Session,
     /// Held open: its end would be the session's.
@@ -363,7 +426,7 @@ pub async fn failure(error: &ConnectError, target: &Target) -> Failure {
                     format!("UDP to {target} is closed: TCP answers there, UDP does not"),
                 )
                 .hint(format!(
-                    "the tunnel runs over UDP port {}: open it at the relay's firewall, or use a network that lets it through",
+                    "open UDP port {} at the relay's firewall, or let --transport auto use TCP",
                     target.port
                 )),
                 Ok(Err(source)) if source.kind() == std::io::ErrorKind::ConnectionRefused => {
@@ -372,6 +435,18 @@ pub async fn failure(error: &ConnectError, target: &Target) -> Failure {
                         .hint("start it with: relay serve; or check host and port of --relay")
                 }
                 _ => Failure::new(Exit::Unreachable, format!("{target} does not answer"))
+                    .hint("check the address, and whether this machine has a network"),
+            }
+        }
+        ConnectError::Dial(DialError::Tcp(_, source)) => {
+            match source.kind() {
+                std::io::ErrorKind::ConnectionRefused => {
+                    Failure::new(Exit::Unreachable, format!("no relay runs at {target}"))
+                        .because(source)
+                        .hint("start it with: relay serve; or check host and port of --relay")
+                }
+                _ => Failure::new(Exit::Unreachable, format!("{target} does not answer"))
+                    .because(source)
                     .hint("check the address, and whether this machine has a network"),
             }
         }

@@ -156,7 +156,9 @@ impl Printer {
         }
         let state_changed = is_new(|s| Some(s.state.as_str().to_owned()));
         let reason_changed = is_new(|s| s.reason.clone());
-        if state_changed || reason_changed {
+        // A session that moves from TCP up to QUIC stays online.
+        let moved = status.transport.is_some() && is_new(|s| s.transport.map(str::to_owned));
+        if state_changed || reason_changed || moved {
             self.line(&json::status(status), || status_text(status))?;
         }
         Ok(())

@@ -1,25 +1,28 @@
-//! The relay's public sockets: bind, accept, TLS, and a choice by ALPN. The accept loop never
-//! waits for a peer.
+//! The relay's public sockets: bind, accept, TLS, and a choice by ALPN between senders and clients
+//! that come over TCP. The accept loop never waits for a peer.
 
 use crate::ingress::Ingress;
 use crate::limits;
+use crate::session::{Phase, Sessions};
 use crate::shares::network;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 /// A TCP and a UDP socket on one port.
 #[derive(Debug)]
 pub struct Sockets {
-    /// For senders.
+    /// For senders, and for tunnels where UDP is blocked.
     pub tcp: TcpListener,
-    /// For tunnels.
+    /// For tunnels over QUIC.
     pub udp: UdpSocket,
 }
 
@@ -91,6 +94,15 @@ pub struct Edge {
     pub tls: Arc<rustls::ServerConfig>,
     /// Shared by all listeners of a relay.
     pub crowd: Arc<Crowd>,
+    /// What serves the clients that come over TCP.
+    pub sessions: Arc<Sessions>,
+    /// How the relay is ending.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// Whether a client is there and no sender.
+fn is_tunnel(stream: &TlsStream<TcpStream>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(wire::ALPN)
 }
 
 impl Edge {
@@ -131,11 +143,15 @@ impl Edge {
             let _ = stream.set_nodelay(true);
             let acceptor = acceptor.clone();
             let ingress = Arc::clone(&self.ingress);
-            let stop = stop.clone();
+            let sessions = Arc::clone(&self.sessions);
+            let (stop, phase) = (stop.clone(), self.phase.clone());
             connections.spawn(async move {
                 let _place = place;
                 let handshake = acceptor.accept(stream);
                 match tokio::time::timeout(limits::TLS_HANDSHAKE, handshake).await {
+                    Ok(Ok(stream)) if is_tunnel(&stream) => {
+                        sessions.attach(stream, peer, phase).await;
+                    }
                     Ok(Ok(stream)) => ingress.serve(stream, peer, stop).await,
                     Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => debug!(%peer, "TLS handshake too slow"),

@@ -127,6 +127,8 @@ impl Relay {
                 ingress: Arc::clone(&ingress),
                 tls: Arc::clone(&tls.public),
                 crowd: Arc::clone(&crowd),
+                sessions: Arc::clone(&sessions),
+                phase: phases.clone(),
             };
             tasks.spawn(edge.run(tcp, stops.clone()));
             tasks.spawn(Arc::clone(&sessions).run(listener.clone(), phases.clone()));

@@ -4,14 +4,17 @@ use crate::access::{Access, Denied, Grant};
 use crate::limits;
 use crate::route::{Attached, Bound, Domain, Routes};
 use crate::store::{Held, Store};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
-use tunnel::{Admission, Control, Incoming, Listener, Session};
+use tunnel::{Admission, Control, Ended, Listener, Session};
 use wire::close::Close;
 use wire::{Bind, BindRefused, Drain, EndpointName, Message, Refused, RefusedReason};
 
@@ -74,37 +77,66 @@ impl Sessions {
             let this = Arc::clone(&self);
             let phase = phase.clone();
             sessions.spawn(async move {
-                let Some((session, admission)) = this.handshake(incoming).await else {
-                    return;
-                };
-                drop(permit);
-                this.attend(session, admission, phase).await;
+                let peer = incoming.remote();
+                let session = this.established(peer, incoming.establish()).await;
+                this.admit(session, permit, phase).await;
             });
         }
         listener.stop_accepting();
         while sessions.join_next().await.is_some() {}
     }
 
-    async fn handshake(&self, incoming: Incoming) -> Option<(Session, Admission)> {
-        let peer = incoming.remote();
-        let established = tokio::time::timeout(tunnel::windows::HANDSHAKE, incoming.establish());
-        let session = match established.await {
-            Ok(Ok(session)) => session,
+    /// Lets a client in that came over TCP, and serves it to its end.
+    pub async fn attach(
+        &self,
+        stream: TlsStream<TcpStream>,
+        peer: SocketAddr,
+        phase: watch::Receiver<Phase>,
+    ) {
+        let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+            return;
+        };
+        if *phase.borrow() != Phase::Serving {
+            return;
+        }
+        let session = self
+            .established(peer, Session::over_tcp(stream, peer))
+            .await;
+        self.admit(session, permit, phase).await;
+    }
+
+    async fn established(
+        &self,
+        peer: SocketAddr,
+        session: impl Future<Output = Result<Session, Ended>>,
+    ) -> Option<Session> {
+        match tokio::time::timeout(tunnel::windows::HANDSHAKE, session).await {
+            Ok(Ok(session)) => Some(session),
             Ok(Err(error)) => {
                 info!(%peer, %error, "tunnel handshake failed");
-                return None;
+                None
             }
             Err(_) => {
                 info!(%peer, "tunnel handshake too slow");
-                return None;
-            }
-        };
-        match tunnel::receive(&session).await {
-            Ok(admission) => Some((session, admission)),
-            Err(error) => {
-                warn!(%peer, %error, "client refused");
                 None
             }
+        }
+    }
+
+    /// Hears who the client is, lets it in or turns it away, and serves it to its end. The permit
+    /// is given back once its key is proven.
+    async fn admit(
+        &self,
+        session: Option<Session>,
+        permit: OwnedSemaphorePermit,
+        phase: watch::Receiver<Phase>,
+    ) {
+        let Some(session) = session else { return };
+        let admission = tunnel::receive(&session).await;
+        drop(permit);
+        match admission {
+            Ok(admission) => self.attend(session, admission, phase).await,
+            Err(error) => warn!(peer = %session.remote(), %error, "client refused"),
         }
     }
 
@@ -150,7 +182,7 @@ impl Sessions {
             Ok(control) => control,
             Err(_) => return,
         };
-        info!(session = id, %peer, token = %grant.label, ?agent, "client attached");
+        info!(session = id, %peer, transport = session.transport(), token = %grant.label, ?agent, "client attached");
         let mut attending = Attending {
             sessions: self,
             attached,
@@ -240,7 +272,7 @@ impl Attending<'_> {
 
     async fn bind(&mut self, bind: Bind) -> Message {
         let id = bind.id;
-        match self.lead(&bind.name).await {
+        match self.lead(&bind.name, bind.replaces).await {
             Ok(name) => Message::Bound(wire::Bound {
                 id,
                 url: self.sessions.domain.url(&name),
@@ -258,7 +290,7 @@ impl Attending<'_> {
     }
 
     /// Leads a name to this client: the wanted one, or any when none is wanted.
-    async fn lead(&mut self, wanted: &str) -> Result<EndpointName, Denied> {
+    async fn lead(&mut self, wanted: &str, replaces: u64) -> Result<EndpointName, Denied> {
         let limit = match self.grant.max_tunnels {
             0 => limits::NAMES_PER_SESSION,
             n => usize::try_from(n)
@@ -276,12 +308,12 @@ impl Attending<'_> {
                 reason: RefusedReason::NameInvalid,
                 message: format!("{} cannot be a name: {error}", visible(wanted)),
             })?;
-            return self.take(name).await;
+            return self.take(name, replaces).await;
         }
         let mut last = None;
         for round in 0..20 {
             let name = crate::names::random(round);
-            match self.take(name).await {
+            match self.take(name, 0).await {
                 Ok(name) => return Ok(name),
                 Err(denied) => last = Some(denied),
             }
@@ -292,7 +324,7 @@ impl Attending<'_> {
         }))
     }
 
-    async fn take(&mut self, name: EndpointName) -> Result<EndpointName, Denied> {
+    async fn take(&mut self, name: EndpointName, replaces: u64) -> Result<EndpointName, Denied> {
         if self.bound.iter().any(|bound| bound.name() == &name) {
             return Ok(name);
         }
@@ -333,7 +365,11 @@ impl Attending<'_> {
                 self.bound.push(bound);
                 if let Some(before) = before {
                     info!(%name, from = before.id, to = self.attached.id, "name taken over");
-                    before.session.close(Close::REPLACED, name.as_str());
+                    // Only the same key gets here. Its client has said that it goes on with this
+                    // session and lets the other finish; else the other is a ghost, or a twin.
+                    if before.id != replaces {
+                        before.session.close(Close::REPLACED, name.as_str());
+                    }
                 }
                 Ok(name)
             }

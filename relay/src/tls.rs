@@ -54,9 +54,9 @@ pub enum TlsError {
 /// The two TLS configurations.
 #[derive(Clone, Debug)]
 pub struct Configs {
-    /// For senders: HTTP/2, HTTP/1.1, HTTP/1.0.
+    /// Over TCP: HTTP/2, HTTP/1.1 and HTTP/1.0 for senders, [`wire::ALPN`] for clients.
     pub public: Arc<rustls::ServerConfig>,
-    /// For clients: [`wire::ALPN`], TLS 1.3.
+    /// Over QUIC: [`wire::ALPN`], TLS 1.3.
     pub tunnel: Arc<rustls::ServerConfig>,
     /// The private CA's certificate, where there is one.
     pub ca: Option<PathBuf>,
@@ -96,7 +96,12 @@ impl Configs {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&resolver));
         // A client that offers nothing but http/1.0 (curl --http1.0) must find it here.
-        public.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+        public.alpn_protocols = vec![
+            b"h2".to_vec(),
+            b"http/1.1".to_vec(),
+            b"http/1.0".to_vec(),
+            wire::ALPN.to_vec(),
+        ];
         let mut tunnel = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tunnel::{Dialer, Target};
+use tunnel::{Dialer, Target, Transport};
 use wire::EndpointName;
 
 /// Flags of `client http`.
@@ -80,8 +80,8 @@ pub struct Http {
     /// Serve the local inspector on ADDR, or off [default: 127.0.0.1:4040, next free if taken]
     #[arg(long, value_name = "ADDR|off")]
     pub inspect: Option<String>,
-    /// Reach the relay over quic; auto is the same for now
-    #[arg(long, value_name = "T", default_value = "auto", value_parser = ["auto", "quic"])]
+    /// Reach the relay over quic, over tcp, or over tcp only while quic does not work (auto)
+    #[arg(long, value_name = "T", default_value = "auto", value_parser = ["auto", "quic", "tcp"])]
     pub transport: String,
     /// Wait so long for the app's response head, such as 10s or 1m [default: the provider's limit, else 30s]
     #[arg(long, value_name = "DUR", value_parser = duration)]
@@ -279,6 +279,11 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
         .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
     let agent = Agent {
         dialer: Dialer::new(tls).map_err(|error| Failure::from_error(Exit::Failed, &error))?,
+        transport: match flags.transport.as_str() {
+            "quic" => Transport::Quic,
+            "tcp" => Transport::Tcp,
+            _ => Transport::Auto,
+        },
         target,
         key: Arc::new(state.key()?),
         token,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
-use tunnel::{Dialer, Target};
+use tunnel::{Dialer, Target, Transport};
 
 /// What a laptop keeps: the client's key, and what it recorded. Clones are the same folder.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ impl Home {
 pub struct Setup {
     /// Whose laptop.
     pub home: Home,
+    /// Over what it comes.
+    pub transport: Transport,
     /// The wanted name; empty for any.
     pub name: String,
     /// Empty for none.
@@ -69,6 +71,7 @@ impl Default for Setup {
     fn default() -> Setup {
         Setup {
             home: Home::default(),
+            transport: Transport::Quic,
             name: String::from("shop"),
             token: String::new(),
             secret: String::from(Setup::SECRET),
@@ -341,6 +344,7 @@ fn assemble(setup: &Setup, relay: SocketAddr, ca: &Path, origin: SocketAddr) -> 
         .expect("the relay's CA");
     let agent = Agent {
         dialer: Dialer::new(tls).expect("QUIC"),
+        transport: setup.transport,
         target: Target {
             host: relay.ip().to_string(),
             port: relay.port(),

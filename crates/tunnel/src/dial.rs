@@ -1,12 +1,15 @@
 //! The client's side of the transport: from a relay's name to a session.
 
 use crate::session::{Ended, Session};
-use crate::windows;
+use crate::{tcp, windows};
 use quinn::crypto::rustls::QuicClientConfig;
+use rustls_pki_types::ServerName;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use tokio::net::TcpStream;
 
 /// A relay's address as a person wrote it: a host, and a port that is 443 when none was given.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +75,9 @@ pub enum DialError {
     /// Nothing answered on UDP.
     #[error("nothing answers on UDP at {0}")]
     Silent(SocketAddr),
+    /// No TCP connection was had there.
+    #[error("{0} does not answer on TCP")]
+    Tcp(SocketAddr, #[source] io::Error),
     /// Something answered and its certificate is not trusted, or is for another name.
     #[error("the certificate of {0} is not trusted: {1}")]
     Certificate(Target, String),
@@ -83,10 +89,29 @@ pub enum DialError {
     Ended(Ended),
 }
 
+/// How a relay is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// QUIC, and TLS over TCP when it does not answer within [`windows::HEAD_START`]: the first
+    /// that stands.
+    Auto,
+    /// QUIC only.
+    Quic,
+    /// TLS over TCP only.
+    Tcp,
+}
+
 /// Makes sessions with relays. Holds what the TLS handshake needs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Dialer {
-    config: quinn::ClientConfig,
+    quic: quinn::ClientConfig,
+    tls: tokio_rustls::TlsConnector,
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dialer(…)")
+    }
 }
 
 impl Dialer {
@@ -99,39 +124,127 @@ impl Dialer {
         tls.alpn_protocols = vec![wire::ALPN.to_vec()];
         // 0-RTT data can be replayed by whoever saw it: never.
         tls.enable_early_data = false;
-        let crypto = QuicClientConfig::try_from(Arc::new(tls))
+        let tls = Arc::new(tls);
+        let crypto = QuicClientConfig::try_from(Arc::clone(&tls))
             .map_err(|error| io::Error::other(error.to_string()))?;
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(windows::client()));
-        Ok(Dialer { config })
+        let mut quic = quinn::ClientConfig::new(Arc::new(crypto));
+        quic.transport_config(Arc::new(windows::client()));
+        Ok(Dialer {
+            quic,
+            tls: tls.into(),
+        })
     }
 
-    /// Dials every address of the relay in turn until one answers, each for
+    /// Dials the relay: every address of it in turn until one answers, each for
     /// [`windows::HANDSHAKE`].
     ///
     /// # Errors
     ///
-    /// Those of the first address.
-    pub async fn dial(&self, target: &Target) -> Result<Session, DialError> {
+    /// [`DialError`]: that of the first address; where both transports were tried, that of TCP,
+    /// unless QUIC's tells more.
+    pub async fn dial(&self, target: &Target, transport: Transport) -> Result<Session, DialError> {
         let addresses: Vec<SocketAddr> =
             tokio::net::lookup_host((target.host.as_str(), target.port))
                 .await
                 .map_err(|error| DialError::Resolve(target.host.clone(), error))?
                 .take(4)
                 .collect();
+        match transport {
+            Transport::Quic => self.over_quic(target, &addresses).await,
+            Transport::Tcp => self.over_tcp(target, &addresses).await,
+            Transport::Auto => self.race(target, &addresses).await,
+        }
+    }
+
+    async fn race(&self, target: &Target, addresses: &[SocketAddr]) -> Result<Session, DialError> {
+        let mut quic = pin!(self.over_quic(target, addresses));
+        let mut tcp = pin!(async {
+            tokio::time::sleep(windows::HEAD_START).await;
+            self.over_tcp(target, addresses).await
+        });
+        let (mut quic_failed, mut tcp_failed) = (false, None);
+        loop {
+            tokio::select! {
+                biased;
+                dialled = &mut quic, if !quic_failed => match (dialled, tcp_failed.take()) {
+                    (Ok(session), _) => return Ok(session),
+                    // Whoever answered there will not answer otherwise over TCP.
+                    (Err(error @ (DialError::Certificate(..) | DialError::NotARelay(..))), _) => {
+                        return Err(error);
+                    }
+                    (Err(_), Some(error)) => return Err(error),
+                    (Err(_), None) => quic_failed = true,
+                },
+                dialled = &mut tcp, if tcp_failed.is_none() => match dialled {
+                    Ok(session) => return Ok(session),
+                    Err(error) if quic_failed => return Err(error),
+                    Err(error) => tcp_failed = Some(error),
+                },
+            }
+        }
+    }
+
+    async fn over_quic(
+        &self,
+        target: &Target,
+        addresses: &[SocketAddr],
+    ) -> Result<Session, DialError> {
         let mut first = None;
         for address in addresses {
-            match self.dial_address(target, address).await {
+            match self.quic_address(target, *address).await {
                 Ok(session) => return Ok(session),
                 Err(error) => first = first.or(Some(error)),
             }
         }
-        Err(first.unwrap_or_else(|| {
-            DialError::Resolve(target.host.clone(), io::ErrorKind::NotFound.into())
-        }))
+        Err(first.unwrap_or_else(|| no_address(target)))
     }
 
-    async fn dial_address(
+    async fn over_tcp(
+        &self,
+        target: &Target,
+        addresses: &[SocketAddr],
+    ) -> Result<Session, DialError> {
+        let mut first = None;
+        for address in addresses {
+            let dialled =
+                tokio::time::timeout(windows::HANDSHAKE, self.tcp_address(target, *address));
+            let silent = || {
+                let error = io::ErrorKind::TimedOut.into();
+                Err(DialError::Tcp(*address, error))
+            };
+            match dialled.await.unwrap_or_else(|_| silent()) {
+                Ok(session) => return Ok(session),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or_else(|| no_address(target)))
+    }
+
+    async fn tcp_address(
+        &self,
+        target: &Target,
+        address: SocketAddr,
+    ) -> Result<Session, DialError> {
+        let name = ServerName::try_from(target.host.clone())
+            .map_err(|error| DialError::NotARelay(target.clone(), error.to_string()))?;
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| DialError::Tcp(address, error))?;
+        let stream = self
+            .tls
+            .connect(name, stream)
+            .await
+            .map_err(|error| not_accepted(target, address, error))?;
+        if stream.get_ref().1.alpn_protocol() != Some(wire::ALPN) {
+            return Err(DialError::NotARelay(target.clone(), String::from(NO_ALPN)));
+        }
+        let connection = tcp::Connection::of_client(stream, address)
+            .await
+            .map_err(DialError::Ended)?;
+        Ok(Session::tcp(connection))
+    }
+
+    async fn quic_address(
         &self,
         target: &Target,
         address: SocketAddr,
@@ -142,7 +255,7 @@ impl Dialer {
         };
         let endpoint = quinn::Endpoint::client(local).map_err(DialError::Socket)?;
         let connecting = endpoint
-            .connect_with(self.config.clone(), address, &target.host)
+            .connect_with(self.quic.clone(), address, &target.host)
             .map_err(|error| DialError::NotARelay(target.clone(), error.to_string()))?;
         let connection = match tokio::time::timeout(windows::HANDSHAKE, connecting).await {
             Err(_) => return Err(DialError::Silent(address)),
@@ -159,7 +272,29 @@ impl Dialer {
             Ok(Err(error)) => return Err(DialError::Ended(error.into())),
             Ok(Ok(connection)) => connection,
         };
-        Ok(Session::new(connection, Some(endpoint)))
+        Ok(Session::quic(connection, Some(endpoint)))
+    }
+}
+
+const NO_ALPN: &str = "it does not offer the protocol adit/1";
+
+fn no_address(target: &Target) -> DialError {
+    DialError::Resolve(target.host.clone(), io::ErrorKind::NotFound.into())
+}
+
+/// What a TLS handshake over TCP that failed says.
+fn not_accepted(target: &Target, address: SocketAddr, error: io::Error) -> DialError {
+    use rustls::{AlertDescription, Error};
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match tls {
+        Some(error @ Error::InvalidCertificate(_)) => {
+            DialError::Certificate(target.clone(), error.to_string())
+        }
+        Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            DialError::NotARelay(target.clone(), String::from(NO_ALPN))
+        }
+        Some(error) => DialError::NotARelay(target.clone(), error.to_string()),
+        None => DialError::Tcp(address, error),
     }
 }
 
@@ -170,10 +305,7 @@ fn refused(target: &Target, error: &quinn_proto::TransportError) -> DialError {
     match alert {
         // 42 to 49: bad, unsupported, revoked, expired, unknown certificate; unknown CA.
         Some(42..=49) => DialError::Certificate(target.clone(), error.reason.clone()),
-        Some(120) => DialError::NotARelay(
-            target.clone(),
-            String::from("it does not offer the protocol adit/1"),
-        ),
+        Some(120) => DialError::NotARelay(target.clone(), String::from(NO_ALPN)),
         _ => DialError::NotARelay(target.clone(), error.to_string()),
     }
 }

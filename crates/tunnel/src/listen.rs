@@ -124,7 +124,7 @@ impl Incoming {
     /// [`Ended`] when the peer does not.
     pub async fn establish(self) -> Result<Session, Ended> {
         let connection = self.0.accept()?.await?;
-        Ok(Session::new(connection, None))
+        Ok(Session::quic(connection, None))
     }
 
     /// Turns the peer away without a handshake.

@@ -1,6 +1,6 @@
 //! One authenticated connection, and the streams in it.
 
-use crate::windows;
+use crate::{tcp, windows};
 use quinn::{ConnectionError, VarInt};
 use std::io;
 use std::net::SocketAddr;
@@ -11,12 +11,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wire::close::Close;
 
 /// One connection between a client and a relay. Clones are handles of the same connection; it
-/// lives until it is closed or lost, or until the last handle and the last stream are dropped.
+/// lives until it is closed or lost, or until the last handle is dropped.
 #[derive(Clone, Debug)]
-pub struct Session {
-    connection: quinn::Connection,
-    /// The client's socket lives as long as its session.
-    _endpoint: Option<quinn::Endpoint>,
+pub struct Session(Carrier);
+
+#[derive(Clone, Debug)]
+enum Carrier {
+    Quic {
+        connection: quinn::Connection,
+        /// The client's socket lives as long as its session.
+        _endpoint: Option<quinn::Endpoint>,
+    },
+    Tcp(tcp::Connection),
 }
 
 /// Why a session is over.
@@ -58,11 +64,28 @@ impl From<ConnectionError> for Ended {
 }
 
 impl Session {
-    pub(crate) fn new(connection: quinn::Connection, endpoint: Option<quinn::Endpoint>) -> Session {
-        Session {
+    pub(crate) fn quic(connection: quinn::Connection, endpoint: Option<quinn::Endpoint>) -> Self {
+        Session(Carrier::Quic {
             connection,
             _endpoint: endpoint,
-        }
+        })
+    }
+
+    pub(crate) fn tcp(connection: tcp::Connection) -> Session {
+        Session(Carrier::Tcp(connection))
+    }
+
+    /// The relay's end of a TLS connection over TCP that chose [`wire::ALPN`].
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`] when the peer does not speak HTTP/2 inside it, or TLS is older than 1.3.
+    pub async fn over_tcp(
+        stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>,
+        peer: SocketAddr,
+    ) -> Result<Session, Ended> {
+        let connection = tcp::Connection::of_relay(stream, peer).await?;
+        Ok(Session::tcp(connection))
     }
 
     /// Opens a stream. Waits while [`windows::STREAMS`] are open.
@@ -71,14 +94,13 @@ impl Session {
     ///
     /// [`Ended`] when the session is over.
     pub async fn open(&self) -> Result<Stream, Ended> {
-        let (send, recv) = self.connection.open_bi().await?;
-        Ok(Stream {
-            send: SendHalf {
-                stream: send,
-                finished: false,
-            },
-            recv: RecvHalf(recv),
-        })
+        match &self.0 {
+            Carrier::Quic { connection, .. } => {
+                let (send, recv) = connection.open_bi().await?;
+                Ok(Stream::quic(send, recv))
+            }
+            Carrier::Tcp(connection) => connection.open().await,
+        }
     }
 
     /// Waits for the peer's next stream.
@@ -87,57 +109,83 @@ impl Session {
     ///
     /// [`Ended`] when the session is over.
     pub async fn accept(&self) -> Result<Stream, Ended> {
-        let (send, recv) = self.connection.accept_bi().await?;
-        Ok(Stream {
-            send: SendHalf {
-                stream: send,
-                finished: false,
-            },
-            recv: RecvHalf(recv),
-        })
+        match &self.0 {
+            Carrier::Quic { connection, .. } => {
+                let (send, recv) = connection.accept_bi().await?;
+                Ok(Stream::quic(send, recv))
+            }
+            Carrier::Tcp(connection) => connection.accept().await,
+        }
     }
 
     /// Waits until the session is over.
     pub async fn closed(&self) -> Ended {
-        self.connection.closed().await.into()
+        match &self.0 {
+            Carrier::Quic { connection, .. } => connection.closed().await.into(),
+            Carrier::Tcp(connection) => connection.closed().await,
+        }
     }
 
     /// Ends the session at once, with a code and a reason for the peer.
     pub fn close(&self, code: Close, reason: &str) {
-        self.connection
-            .close(VarInt::from_u32(code.0), reason.as_bytes());
+        match &self.0 {
+            Carrier::Quic { connection, .. } => {
+                connection.close(VarInt::from_u32(code.0), reason.as_bytes());
+            }
+            Carrier::Tcp(connection) => connection.close(code, reason),
+        }
     }
 
     /// Gives an authenticated peer its full windows.
     pub fn trust(&self) {
-        self.connection
-            .set_receive_window(VarInt::from_u32(windows::SESSION));
+        match &self.0 {
+            Carrier::Quic { connection, .. } => {
+                connection.set_receive_window(VarInt::from_u32(windows::SESSION));
+            }
+            Carrier::Tcp(connection) => connection.trust(),
+        }
     }
 
     /// The smoothed round trip.
     pub fn rtt(&self) -> Duration {
-        self.connection.rtt()
+        match &self.0 {
+            Carrier::Quic { connection, .. } => connection.rtt(),
+            Carrier::Tcp(connection) => connection.rtt(),
+        }
     }
 
-    /// The peer's address now; it changes when the peer migrates.
+    /// The peer's address now; over QUIC it changes when the peer migrates.
     pub fn remote(&self) -> SocketAddr {
-        let peer = self.connection.remote_address();
+        let peer = match &self.0 {
+            Carrier::Quic { connection, .. } => connection.remote_address(),
+            Carrier::Tcp(connection) => connection.remote(),
+        };
         // An IPv4 peer of an IPv6 socket comes as ::ffff:1.2.3.4 (RFC 4291, 2.5.5.2).
         SocketAddr::new(peer.ip().to_canonical(), peer.port())
     }
 
-    /// The transport's word on a screen.
+    /// The transport's word on a screen: `quic` or `tcp`.
     pub fn transport(&self) -> &'static str {
-        "quic"
+        match &self.0 {
+            Carrier::Quic { .. } => "quic",
+            Carrier::Tcp(_) => "tcp",
+        }
     }
 
     /// 32 bytes that only the two ends of this connection know (RFC 8446, 7.5).
     pub(crate) fn exporter(&self) -> Result<[u8; 32], Ended> {
-        let mut out = [0; 32];
-        self.connection
-            .export_keying_material(&mut out, wire::EXPORTER_LABEL, b"")
-            .map_err(|_| Ended::Transport(String::from("this TLS session exports no keys")))?;
-        Ok(out)
+        match &self.0 {
+            Carrier::Quic { connection, .. } => {
+                let mut out = [0; 32];
+                connection
+                    .export_keying_material(&mut out, wire::EXPORTER_LABEL, b"")
+                    .map_err(|_| {
+                        Ended::Transport(String::from("this TLS session exports no keys"))
+                    })?;
+                Ok(out)
+            }
+            Carrier::Tcp(connection) => Ok(connection.exporter()),
+        }
     }
 }
 
@@ -150,36 +198,81 @@ pub struct Stream {
     pub recv: RecvHalf,
 }
 
+impl Stream {
+    fn quic(send: quinn::SendStream, recv: quinn::RecvStream) -> Stream {
+        Stream {
+            send: SendHalf {
+                half: Sending::Quic(send),
+                finished: false,
+            },
+            recv: RecvHalf(Receiving::Quic(recv)),
+        }
+    }
+
+    pub(crate) fn tcp(send: tcp::SendHalf, recv: tcp::RecvHalf) -> Stream {
+        Stream {
+            send: SendHalf {
+                half: Sending::Tcp(send),
+                finished: false,
+            },
+            recv: RecvHalf(Receiving::Tcp(recv)),
+        }
+    }
+}
+
 /// The sending half of a stream. Dropped without [`SendHalf::finish`], it is reset, and the peer
 /// sees a cut.
 #[derive(Debug)]
 pub struct SendHalf {
-    stream: quinn::SendStream,
+    half: Sending,
     /// Nothing more follows; what was written is still on its way and must not be reset.
     finished: bool,
+}
+
+#[derive(Debug)]
+enum Sending {
+    Quic(quinn::SendStream),
+    Tcp(tcp::SendHalf),
 }
 
 impl SendHalf {
     /// Says that nothing more will follow. What was written is still delivered.
     pub fn finish(mut self) {
-        // It fails only when the peer has stopped the stream: nobody wants the end of it.
-        let _ = self.stream.finish();
-        self.finished = true;
+        self.end();
     }
 
-    /// Waits until the peer has lost interest in what we send, or has received all of it.
-    pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
-        let stopped = self.stream.stopped();
-        async move {
-            let _ = stopped.await;
+    fn end(&mut self) {
+        if self.finished {
+            return;
+        }
+        self.finished = true;
+        match &mut self.half {
+            // It fails only when the peer has stopped the stream: nobody wants the end of it.
+            Sending::Quic(stream) => drop(stream.finish()),
+            Sending::Tcp(stream) => stream.finish(),
+        }
+    }
+
+    /// Waits until the peer has lost interest in what we send, or, over QUIC, has received all
+    /// of it.
+    pub async fn stopped(&mut self) {
+        match &mut self.half {
+            Sending::Quic(stream) => drop(stream.stopped().await),
+            Sending::Tcp(stream) => stream.stopped().await,
         }
     }
 }
 
 impl Drop for SendHalf {
     fn drop(&mut self) {
-        if !self.finished {
-            let _ = self.stream.reset(VarInt::from_u32(Close::CANCELLED.0));
+        if self.finished {
+            return;
+        }
+        match &mut self.half {
+            Sending::Quic(stream) => {
+                let _ = stream.reset(VarInt::from_u32(Close::CANCELLED.0));
+            }
+            Sending::Tcp(stream) => stream.reset(Close::CANCELLED),
         }
     }
 }
@@ -190,22 +283,34 @@ impl AsyncWrite for SendHalf {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.stream), cx, buf)
+        match &mut self.half {
+            Sending::Quic(stream) => AsyncWrite::poll_write(Pin::new(stream), cx, buf),
+            Sending::Tcp(stream) => stream.poll_write(cx, buf),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match &mut self.half {
+            Sending::Quic(stream) => Pin::new(stream).poll_flush(cx),
+            Sending::Tcp(_) => Poll::Ready(Ok(())),
+        }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.finished = true;
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.end();
+        Poll::Ready(Ok(()))
     }
 }
 
 /// The receiving half of a stream. Dropped before its end, the peer is told to stop sending.
 #[derive(Debug)]
-pub struct RecvHalf(quinn::RecvStream);
+pub struct RecvHalf(Receiving);
+
+#[derive(Debug)]
+enum Receiving {
+    Quic(quinn::RecvStream),
+    Tcp(tcp::RecvHalf),
+}
 
 impl AsyncRead for RecvHalf {
     fn poll_read(
@@ -213,6 +318,9 @@ impl AsyncRead for RecvHalf {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        AsyncRead::poll_read(Pin::new(&mut self.0), cx, buf)
+        match &mut self.0 {
+            Receiving::Quic(stream) => AsyncRead::poll_read(Pin::new(stream), cx, buf),
+            Receiving::Tcp(stream) => stream.poll_read(cx, buf),
+        }
     }
 }

@@ -29,6 +29,10 @@ pub const DEAD_PEER: Duration = Duration::from_secs(6);
 /// How long the relay waits for a Hello, and the client for its answer.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
 
+/// How long QUIC is waited for before TCP is dialled beside it: two round trips of a path around
+/// the world, and nobody notices the wait where UDP is blocked.
+pub const HEAD_START: Duration = Duration::from_millis(300);
+
 fn common() -> TransportConfig {
     let mut config = TransportConfig::default();
     // At 50 ms and 1 % loss quinn's default (CUBIC) carried 209 small requests a second and

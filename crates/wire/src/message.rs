@@ -139,6 +139,9 @@ pub struct Bind {
     pub id: u32,
     /// The wanted name; empty for any.
     pub name: String,
+    /// The client's own session that this one takes over from, by [`Welcome::session`]; 0 for
+    /// none. The relay leaves that session open, and the client lets what runs there finish.
+    pub replaces: u64,
 }
 
 /// The name leads to the client.
@@ -194,6 +197,7 @@ impl Message {
             Message::Bind(m) => framed(out, kind::BIND, |w| {
                 put_varint(m.id.into(), w);
                 put_bytes(m.name.as_bytes(), w);
+                put_varint(m.replaces, w);
             }),
             Message::Bound(m) => framed(out, kind::BOUND, |w| {
                 put_varint(m.id.into(), w);
@@ -231,6 +235,7 @@ impl Message {
             kind::BIND => Message::Bind(Bind {
                 id: r.u32("id")?,
                 name: r.text("name")?,
+                replaces: r.varint()?,
             }),
             kind::BOUND => Message::Bound(Bound {
                 id: r.u32("id")?,

@@ -346,7 +346,7 @@ async fn upload(body: &mut Incoming, mut writer: FrameWriter<SendHalf>) -> Sende
     let _ = writer.send(&Frame::End).await;
     // The sending half must not end before the answer does: that is how the client tells a
     // sender that waits from one that is gone.
-    writer.get_ref().stopped().await;
+    writer.raw().stopped().await;
     SenderFault::NotWanted
 }
 

@@ -23,6 +23,7 @@ fn the_example_decodes_to_what_it_says() {
         vec![Frame::Message(Message::Bind(Bind {
             id: 1,
             name: "shop".into(),
+            replaces: 0,
         }))],
         vec![Frame::Message(Message::Bound(Bound {
             id: 1,

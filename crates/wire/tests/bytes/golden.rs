@@ -205,24 +205,28 @@ fn control() -> Vec<Golden> {
             Message::Bind(Bind {
                 id: 7,
                 name: "shop".into(),
+                replaces: 70_000,
             }),
             &[
                 ("type", "04"),
-                ("payload length: 6", "80000006"),
+                ("payload length: 10", "8000000a"),
                 ("id", "07"),
                 ("name", "04 73686f70"),
+                ("goes on from session 70000", "80011170"),
             ],
         ),
         message(
             Message::Bind(Bind {
                 id: u32::MAX,
                 name: String::new(),
+                replaces: 0,
             }),
             &[
                 ("type", "04"),
-                ("payload length: 9", "80000009"),
+                ("payload length: 10", "8000000a"),
                 ("id, in eight bytes", "c0000000 ffffffff"),
                 ("any name", "00"),
+                ("goes on from none", "00"),
             ],
         ),
         message(

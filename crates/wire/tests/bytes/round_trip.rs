@@ -54,13 +54,14 @@ fn numbers_may_be_written_longer_than_they_must() {
     let bind = Frame::Message(Message::Bind(Bind {
         id: 7,
         name: "a".into(),
+        replaces: 0,
     }));
     for bytes in [
-        "04 03 07 0161",
-        "04 4003 07 0161",
-        "04 c000000000000003 07 0161",
-        "04 09 80000007 80000001 61",
-        "04 11 c000000000000007 c000000000000001 61",
+        "04 04 07 0161 00",
+        "04 4004 07 0161 00",
+        "04 c000000000000004 07 0161 00",
+        "04 0a 80000007 80000001 61 00",
+        "04 12 c000000000000007 c000000000000001 61 00",
     ] {
         let read = read(&hex(bytes), 1);
         assert_eq!(read.frames, std::slice::from_ref(&bind), "{bytes}");
@@ -159,7 +160,8 @@ fn message() -> impl Strategy<Value = Message> {
                 retry_after_ms,
             })
         }),
-        (any::<u32>(), text()).prop_map(|(id, name)| Message::Bind(Bind { id, name })),
+        (any::<u32>(), text(), 0..=MAX_VARINT)
+            .prop_map(|(id, name, replaces)| { Message::Bind(Bind { id, name, replaces }) }),
         (any::<u32>(), text(), text()).prop_map(|(id, name, url)| Message::Bound(Bound {
             id,
             name,

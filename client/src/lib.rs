@@ -1,9 +1,10 @@
 //! The laptop program, as a library: what `main` and the tests drive.
 //!
 //! A stream of the tunnel comes in at [`agent`], becomes a request in [`delivery`], is judged by
-//! [`guard`], forwarded through [`origin`] and shown by the faces: [`tui`], [`web`], [`plain`].
+//! [`guard`], sent to the app in `attempt` through [`origin`], and shown by the faces: [`tui`], [`web`], [`plain`].
 
 pub mod agent;
+mod attempt;
 pub mod commands;
 pub mod config;
 mod curl;
@@ -22,6 +23,7 @@ pub mod records;
 pub mod sample;
 pub mod secrets;
 pub mod sender;
+mod signals;
 pub mod state;
 pub mod status;
 mod text;

@@ -11,6 +11,7 @@ use crate::inspector::Inspector;
 use crate::origin::{Address, Origin};
 use crate::plain;
 use crate::secrets;
+use crate::signals::Signals;
 use crate::state::{Running, State};
 use crate::status::{self, Status};
 use crate::tui;
@@ -525,48 +526,6 @@ async fn screen(
     .await;
     drop(screen);
     done
-}
-
-/// SIGINT, SIGTERM and SIGHUP.
-struct Signals {
-    #[cfg(unix)]
-    all: [tokio::signal::unix::Signal; 3],
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> std::io::Result<Signals> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals {
-            all: [
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::hangup())?,
-            ],
-        })
-    }
-
-    /// The exit code the signal asks for; `None` for an orderly end.
-    #[cfg(unix)]
-    async fn next(&mut self) -> Option<Exit> {
-        let [interrupt, terminate, hangup] = &mut self.all;
-        tokio::select! {
-            _ = interrupt.recv() => Some(Exit::Interrupted),
-            _ = terminate.recv() => None,
-            _ = hangup.recv() => None,
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {})
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) -> Option<Exit> {
-        let _ = tokio::signal::ctrl_c().await;
-        Some(Exit::Interrupted)
-    }
 }
 
 async fn bind_inspector(asked: Option<&str>) -> Result<tokio::net::TcpListener, Failure> {

@@ -55,11 +55,11 @@ pub struct Http {
     /// Check requests to PATH with PROVIDER's scheme; repeatable [default: recognised by headers]
     #[arg(long, value_name = "[PATH=]PROVIDER", alias = "verify-webhook")]
     pub verify: Vec<String>,
-    /// Take a provider's secret from SOURCE: env:NAME, file:PATH, - (prompt) or the value; repeatable [env: ADIT_SECRET_<PROVIDER>]
     #[arg(
         long,
         value_name = "[PROVIDER=]SOURCE",
-        alias = "verify-webhook-secret"
+        alias = "verify-webhook-secret",
+        help = "Take a provider's secret from SOURCE: env:NAME, file:PATH, - (prompt) or the value; repeatable [env: ADIT_SECRET_<PROVIDER>]"
     )]
     pub secret: Vec<String>,
     /// Forward and mark requests with a bad signature, or answer 401 [default: flag]

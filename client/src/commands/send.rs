@@ -24,8 +24,11 @@ pub struct Send {
     /// A URL, or the name of a tunnel of a running client
     #[arg(long, value_name = "URL|NAME")]
     to: String,
-    /// Where the secret comes from: env:NAME, file:PATH, - (prompt) or the value [env: ADIT_SECRET_<PROVIDER>]
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(
+        long,
+        value_name = "SOURCE",
+        help = "Where the secret comes from: env:NAME, file:PATH, - (prompt) or the value [env: ADIT_SECRET_<PROVIDER>]"
+    )]
     secret: Option<String>,
     /// Send without a signature
     #[arg(long, conflicts_with = "secret")]

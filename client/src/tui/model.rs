@@ -25,7 +25,7 @@ const DETAILS: usize = 24;
 /// How long a message stays.
 pub(super) const TOAST: Duration = Duration::from_secs(6);
 
-/// The moment of an update, on both clocks. Carried by [`Input::Tick`]; nobody asks a clock.
+/// The moment of an update, on both clocks. Carried by [`super::Input::Tick`]; nobody asks a clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// For what people read and what providers promise.

@@ -5,7 +5,7 @@
 //! exact bytes                        hold, cut, delay                      exact bytes, as scripted
 //! ```
 //!
-//! [`World`] puts them together. Relay and client each live in a [`Process`]: stopped in order, or
+//! [`World`] puts them together. Relay and client each live in a [`process::Process`]: stopped in order, or
 //! killed without a goodbye, and started again on the same ports and folders. Everything listens on
 //! loopback, on ports that the kernel chose, and ends when it is dropped.
 //!

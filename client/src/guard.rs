@@ -2,6 +2,7 @@
 //! the signature catalogue. The only place of the client that verifies.
 
 use capture::Received;
+use sha2::{Digest, Sha256};
 use signature::{Catalogue, Context, Judgement, Keys, Message, Provider, Schedule, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -107,8 +108,8 @@ impl Guard {
             .rules
             .iter()
             .filter(|rule| {
-                let guarded = rule.path.to_lowercase();
-                path.starts_with(&rule.path) || seen.starts_with(&guarded)
+                let guarded = as_apps_see_it(&rule.path);
+                path.starts_with(&rule.path) || guarded == "/" || seen.starts_with(&guarded)
             })
             .max_by_key(|rule| rule.path.len());
         match rule {
@@ -142,11 +143,14 @@ impl Guard {
             judgement,
             provider: Some(provider.name().to_owned()),
             event: provider.event(message),
-            // What claims to be an event and is not signed never joins the event itself: the newest
-            // request of a delivery is the one that is replayed.
+            // What claims to be an event and is not proven joins only what has the same body: the
+            // newest request of a delivery is the one that is replayed.
             group: provider.delivery(message).map(|group| match trusted {
                 true => group,
-                false => format!("unproven {group}"),
+                false => {
+                    let body = Sha256::digest(message.body);
+                    format!("unproven {:02x?} {group}", &body[..16])
+                }
             }),
             schedule: match provider.schedule() {
                 Schedule::Unknown => None,
@@ -184,20 +188,14 @@ impl Guard {
 /// path parameters, empty segments and dots. A guard that read `/%77ebhook` and `//webhook` as
 /// paths of their own would be walked around.
 fn as_apps_see_it(path: &str) -> String {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digit = |at: usize| after.get(at).and_then(|b| char::from(*b).to_digit(16));
-        match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high << 4 | low) as u8);
-                rest = &after[2..];
-            }
-            _ => {
-                decoded.push(*first);
-                rest = after;
-            }
+    let mut decoded = path.as_bytes().to_vec();
+    // Some decode what was decoded already; each round makes it shorter.
+    loop {
+        let again = percent_decoded(&decoded);
+        if again.len() == decoded.len() {
+            break;
         }
+        decoded = again;
     }
     let text = String::from_utf8_lossy(&decoded)
         .to_lowercase()
@@ -213,14 +211,38 @@ fn as_apps_see_it(path: &str) -> String {
     format!("/{}", segments.join("/"))
 }
 
+fn percent_decoded(mut rest: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(rest.len());
+    while let [first, after @ ..] = rest {
+        let digit = |at: usize| after.get(at).and_then(|b| char::from(*b).to_digit(16));
+        rest = match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high << 4 | low) as u8);
+                &after[2..]
+            }
+            _ => {
+                out.push(*first);
+                after
+            }
+        };
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_guarded_path_is_guarded_however_it_is_written() {
+        for path in ["/webhook", "/webhook/", "/Webhook"] {
+            guards(path);
+        }
+    }
+
+    fn guards(path: &str) {
         let rule = Rule {
-            path: String::from("/webhook"),
+            path: path.to_owned(),
             provider: String::from("cloudvno"),
         };
         let guard = Guard::new(
@@ -234,6 +256,7 @@ mod tests {
             "/webhook",
             "/webhook/a?b=/c",
             "/%77ebhook",
+            "/%2577ebhook/a",
             "//webhook",
             "/./webhook",
             "/x/../webhook",

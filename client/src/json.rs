@@ -119,6 +119,27 @@ fn judgement(judgement: &Judgement) -> Map<String, Value> {
     }))
 }
 
+/// A value as one line that a terminal shows and does not obey: JSON escapes only C0, so C1 and
+/// what reorders or hides text are escaped here. A reader gets the same value.
+pub fn line(value: &Value) -> String {
+    let text = value.to_string();
+    if text.is_ascii() {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || crate::text::is_hidden(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
@@ -258,4 +279,17 @@ pub fn raw_request(request: &Request) -> Vec<u8> {
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&request.body.bytes);
     out.to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_shows_no_controls_and_is_the_same_value() {
+        let value = json!({ "a": "x\u{9b}31m\u{202e}y ü 👋 \u{e0001}" });
+        let line = line(&value);
+        assert_eq!(line, r#"{"a":"x\u009b31m\u202ey ü 👋 \udb40\udc01"}"#);
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
+    }
 }

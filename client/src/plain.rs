@@ -145,7 +145,7 @@ impl Printer {
                 format!(
                     "{}  {} -> {}{}",
                     Timestamp::now().local_clock(),
-                    status.url.as_deref().unwrap_or_default(),
+                    visible(status.url.as_deref().unwrap_or_default()),
                     status.origin,
                     match &status.inspector {
                         Some(inspector) => format!("  inspector {inspector}"),
@@ -166,7 +166,7 @@ impl Printer {
 
     fn line(&self, value: &serde_json::Value, text: impl FnOnce() -> String) -> io::Result<()> {
         let line = match self.style {
-            Style::Json => value.to_string(),
+            Style::Json => json::line(value),
             Style::Plain => text(),
         };
         let mut out = io::stdout().lock();

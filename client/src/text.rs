@@ -62,7 +62,11 @@ fn push_visible(out: &mut String, text: &str) {
             }
             _ => {
                 out.push(c);
-                marks = if is_mark { marks - 1 } else { MARKS };
+                marks = match c {
+                    ' ' => 0,
+                    _ if is_mark => marks - 1,
+                    _ => MARKS,
+                };
                 before = c;
                 continue;
             }

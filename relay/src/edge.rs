@@ -141,6 +141,11 @@ impl Edge {
                 continue;
             };
             let _ = stream.set_nodelay(true);
+            // A sender that vanished without a word is noticed, whatever it left open.
+            let keepalive = socket2::TcpKeepalive::new()
+                .with_time(limits::KEEP_ALIVE)
+                .with_interval(limits::KEEP_ALIVE);
+            let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
             let acceptor = acceptor.clone();
             let ingress = Arc::clone(&self.ingress);
             let sessions = Arc::clone(&self.sessions);

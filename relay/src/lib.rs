@@ -11,6 +11,7 @@ mod edge;
 mod ingress;
 pub mod limits;
 mod names;
+mod quota;
 mod route;
 mod session;
 mod shares;
@@ -66,7 +67,7 @@ pub struct Relay {
     listeners: Vec<Listener>,
     /// Edges and sessions. They end when there is nothing left to do after a drain.
     tasks: JoinSet<()>,
-    /// The operator's listener. It answers until the end.
+    /// The operator's listener, and what tidies up. They run until the end.
     watchers: JoinSet<()>,
 }
 
@@ -116,6 +117,7 @@ impl Relay {
         let ingress = Arc::new(Ingress::new(Arc::clone(&routes), domain.clone()));
         let access = Access::new(store.clone(), config.open, &config.domain);
         let sessions = Arc::new(Sessions::new(access, store, routes, domain.clone()));
+        watchers.spawn(Arc::clone(&sessions).forget());
         let crowd = Arc::new(Crowd::default());
         let mut listeners = Vec::new();
         for (socket, address) in sockets.into_iter().zip(&addrs) {

@@ -8,6 +8,10 @@ pub const CONNECTIONS: usize = 16_384;
 /// Public connections of one address at once; a NAT of an office fits. One more is closed.
 pub const CONNECTIONS_PER_ADDRESS: u32 = 1_024;
 
+/// A silent public connection is probed after this, and then as often; the kernel gives it up
+/// after some nine probes without an answer.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
 /// From TCP accept to the end of the TLS handshake. Then the connection is closed.
 pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -59,6 +63,12 @@ pub const H2_RESETS: usize = 64;
 
 /// Tunnel handshakes at once, before anything is known of the peer. One more is refused.
 pub const HANDSHAKES: usize = 256;
+
+/// Of these, handshakes of one address. One more is refused; its client tries again later.
+pub const HANDSHAKES_PER_ADDRESS: usize = HANDSHAKES / 4;
+
+/// How often names whose lease is over are forgotten. Until then they answer 503 and not 404.
+pub const FORGET: Duration = Duration::from_secs(3600);
 
 /// Sessions at once. One more is refused with `busy`.
 pub const SESSIONS: usize = 10_000;

@@ -1,7 +1,7 @@
 //! Where a public name leads: here, or to a client that is away. A memory read on the hot path.
 
 use crate::shares::Shares;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use wire::EndpointName;
 
@@ -48,6 +48,12 @@ impl Routes {
     pub fn away(&self, name: EndpointName) {
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         names.entry(name).or_insert(Route::Away);
+    }
+
+    /// Forgets the names that are away and whose owner `keep` does not know any more.
+    pub fn forget(&self, keep: &HashSet<EndpointName>) {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.retain(|name, route| matches!(route, Route::Here(_)) || keep.contains(name));
     }
 
     /// Leads `name` to `attached` until the guard is dropped. Returns the client it led to before.

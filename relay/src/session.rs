@@ -2,7 +2,9 @@
 
 use crate::access::{Access, Denied, Grant};
 use crate::limits;
+use crate::quota::{Claim, Quotas};
 use crate::route::{Attached, Bound, Domain, Routes};
+use crate::shares::{Share, Shares};
 use crate::store::{Held, Store};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub struct Sessions {
     /// Grows with every session of this process, from the time of its start.
     next: AtomicU64,
     handshakes: Arc<Semaphore>,
+    handshake_shares: Arc<Shares>,
+    quotas: Arc<Quotas>,
     places: Arc<Semaphore>,
 }
 
@@ -54,6 +58,8 @@ impl Sessions {
             domain,
             next: AtomicU64::new(start),
             handshakes: Arc::new(Semaphore::new(limits::HANDSHAKES)),
+            handshake_shares: Arc::new(Shares::new(limits::HANDSHAKES_PER_ADDRESS)),
+            quotas: Arc::default(),
             places: Arc::new(Semaphore::new(limits::SESSIONS)),
         }
     }
@@ -70,7 +76,7 @@ impl Sessions {
             };
             let Some(incoming) = incoming else { break };
             // Admission before cryptography: past this bound a herd would only slow itself down.
-            let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+            let Some(permit) = self.enter(incoming.remote()) else {
                 incoming.refuse();
                 continue;
             };
@@ -86,6 +92,16 @@ impl Sessions {
         while sessions.join_next().await.is_some() {}
     }
 
+    /// Forgets names whose lease is over, again and again.
+    pub async fn forget(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(limits::FORGET).await;
+            if let Ok(names) = self.store.run(Store::names).await {
+                self.routes.forget(&names.into_iter().collect());
+            }
+        }
+    }
+
     /// Lets a client in that came over TCP, and serves it to its end.
     pub async fn attach(
         &self,
@@ -93,7 +109,7 @@ impl Sessions {
         peer: SocketAddr,
         phase: watch::Receiver<Phase>,
     ) {
-        let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+        let Some(permit) = self.enter(peer) else {
             return;
         };
         if *phase.borrow() != Phase::Serving {
@@ -103,6 +119,13 @@ impl Sessions {
             .established(peer, Session::over_tcp(stream, peer))
             .await;
         self.admit(session, permit, phase).await;
+    }
+
+    /// A place for a handshake; `None` when all are taken, or all of this address.
+    fn enter(&self, peer: SocketAddr) -> Option<(OwnedSemaphorePermit, Share)> {
+        let share = self.handshake_shares.try_take(peer.ip())?;
+        let permit = Arc::clone(&self.handshakes).try_acquire_owned().ok()?;
+        Some((permit, share))
     }
 
     async fn established(
@@ -128,7 +151,7 @@ impl Sessions {
     async fn admit(
         &self,
         session: Option<Session>,
-        permit: OwnedSemaphorePermit,
+        permit: (OwnedSemaphorePermit, Share),
         phase: watch::Receiver<Phase>,
     ) {
         let Some(session) = session else { return };
@@ -175,7 +198,7 @@ impl Sessions {
             id,
             key: admission.hello.key,
             session: session.clone(),
-            shares: Arc::default(),
+            shares: Arc::new(Shares::new(limits::EXCHANGES_PER_ADDRESS)),
         });
         let agent = admission.hello.agent.chars().take(80).collect::<String>();
         let control = match admission.welcome(id, AGENT).await {
@@ -188,6 +211,7 @@ impl Sessions {
             attached,
             grant,
             bound: Vec::new(),
+            claims: Vec::new(),
         };
         let why = attending.serve(control, phase).await;
         let names: Vec<String> = attending
@@ -205,6 +229,8 @@ struct Attending<'a> {
     attached: Arc<Attached>,
     grant: Grant,
     bound: Vec<Bound>,
+    /// The names as they count against the token.
+    claims: Vec<Claim>,
 }
 
 impl Attending<'_> {
@@ -291,16 +317,11 @@ impl Attending<'_> {
 
     /// Leads a name to this client: the wanted one, or any when none is wanted.
     async fn lead(&mut self, wanted: &str, replaces: u64) -> Result<EndpointName, Denied> {
-        let limit = match self.grant.max_tunnels {
-            0 => limits::NAMES_PER_SESSION,
-            n => usize::try_from(n)
-                .unwrap_or(usize::MAX)
-                .min(limits::NAMES_PER_SESSION),
-        };
-        if self.bound.len() >= limit {
+        if self.bound.len() >= limits::NAMES_PER_SESSION {
+            let most = limits::NAMES_PER_SESSION;
             return Err(Denied {
                 reason: RefusedReason::TooManyTunnels,
-                message: format!("this token may open {limit} tunnels at once"),
+                message: format!("one client may open {most} tunnels at once"),
             });
         }
         if !wanted.is_empty() {
@@ -324,6 +345,23 @@ impl Attending<'_> {
         }))
     }
 
+    /// Counts a name against the token, where the token has a limit.
+    fn claim(&self, name: &EndpointName) -> Result<Option<Claim>, Denied> {
+        let (Some(token), most @ 1..) = (&self.grant.id, self.grant.max_tunnels) else {
+            return Ok(None);
+        };
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        match self.sessions.quotas.claim(token, name, most) {
+            Some(claim) => Ok(Some(claim)),
+            None => Err(Denied {
+                reason: RefusedReason::TooManyTunnels,
+                message: format!(
+                    "this token may open {most} tunnels at once, over all its clients"
+                ),
+            }),
+        }
+    }
+
     async fn take(&mut self, name: EndpointName, replaces: u64) -> Result<EndpointName, Denied> {
         if self.bound.iter().any(|bound| bound.name() == &name) {
             return Ok(name);
@@ -337,6 +375,8 @@ impl Attending<'_> {
                 ),
             });
         }
+        // Counted before it is leased: a name too many is not kept for its asker either.
+        let claim = self.claim(&name)?;
         let (key, label) = (self.attached.key, self.grant.label.clone());
         let leased = {
             let name = name.clone();
@@ -363,6 +403,7 @@ impl Attending<'_> {
         {
             Ok((bound, before)) => {
                 self.bound.push(bound);
+                self.claims.extend(claim);
                 if let Some(before) = before {
                     info!(%name, from = before.id, to = self.attached.id, "name taken over");
                     // Only the same key gets here. Its client has said that it goes on with this

@@ -1,20 +1,20 @@
-//! How much of one session a sender's address may hold, so that a sender that never reads its
-//! answers leaves room for everybody else's.
+//! How much of something one address may hold, so that a peer that takes and never gives back
+//! leaves room for everybody else.
 
-use crate::limits;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The shares of one session.
-#[derive(Debug, Default)]
+/// The shares of one thing: a session's exchanges, a relay's handshakes.
+#[derive(Debug)]
 pub struct Shares {
+    most: usize,
     // A lock and not a task: held for one lookup.
     by_address: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
 }
 
-/// One exchange's place in its sender's share, given back when dropped.
+/// A place in an address's share, given back when dropped.
 #[derive(Debug)]
 pub struct Share {
     shares: Arc<Shares>,
@@ -23,28 +23,45 @@ pub struct Share {
 }
 
 impl Shares {
-    /// Waits for a place among the [`limits::EXCHANGES_PER_ADDRESS`] of this address.
+    /// `most` places for each address.
+    pub fn new(most: usize) -> Shares {
+        Shares {
+            most,
+            by_address: Mutex::default(),
+        }
+    }
+
+    /// Waits for a place of this address.
     pub async fn take(self: &Arc<Self>, address: IpAddr) -> Share {
+        // The share is made first: if the waiting is given up, its drop cleans up.
+        let (mut share, places) = self.share(address);
+        // The semaphore is never closed.
+        share.permit = places.acquire_owned().await.ok();
+        share
+    }
+
+    /// A place of this address, if one is free.
+    pub fn try_take(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
+        let (mut share, places) = self.share(address);
+        share.permit = Some(places.try_acquire_owned().ok()?);
+        Some(share)
+    }
+
+    fn share(self: &Arc<Self>, address: IpAddr) -> (Share, Arc<Semaphore>) {
         let address = network(address);
-        let places = {
-            let mut by_address = self
-                .by_address
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let places = by_address
-                .entry(address)
-                .or_insert_with(|| Arc::new(Semaphore::new(limits::EXCHANGES_PER_ADDRESS)));
-            Arc::clone(places)
-        };
-        // Made first: if the waiting is given up, its drop cleans up.
-        let mut share = Share {
+        let mut by_address = self
+            .by_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let places = by_address
+            .entry(address)
+            .or_insert_with(|| Arc::new(Semaphore::new(self.most)));
+        let share = Share {
             shares: Arc::clone(self),
             address,
             permit: None,
         };
-        // The semaphore is never closed.
-        share.permit = places.acquire_owned().await.ok();
-        share
+        (share, Arc::clone(places))
     }
 }
 
@@ -82,15 +99,16 @@ mod tests {
 
     #[tokio::test]
     async fn one_address_waits_and_another_does_not() {
-        let shares = Arc::new(Shares::default());
+        let shares = Arc::new(Shares::new(3));
         let (here, there) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         let mut held = Vec::new();
-        for _ in 0..limits::EXCHANGES_PER_ADDRESS {
+        for _ in 0..3 {
             held.push(shares.take(here).await);
         }
         let mut waiting = Box::pin(shares.take(here));
         let first = futures_now(&mut waiting);
         assert!(first.is_none(), "one more waits");
+        assert!(shares.try_take(here).is_none());
         drop(shares.take(there).await);
         held.pop();
         drop(waiting.await);

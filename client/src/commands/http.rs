@@ -447,6 +447,9 @@ pub async fn serve(
     drop(announced);
     tasks.shutdown().await;
     store.flush().await;
+    if let Some(why) = store.health().why() {
+        eprintln!("warning: not everything was recorded: {why}");
+    }
     if let Some(relay) = relay {
         relay.shutdown(Duration::from_millis(500)).await;
     }

@@ -1,6 +1,7 @@
 //! `client list`: recorded deliveries, newest last.
 
 use crate::failure::{Exit, Failure};
+use crate::json;
 use crate::records::Records;
 use crate::text::visible;
 use capture::Query;
@@ -52,7 +53,7 @@ pub async fn run(flags: List) -> Result<(), Failure> {
     loop {
         for delivery in records.list(query.clone()).await? {
             let id = delivery["id"].as_str().unwrap_or_default().to_owned();
-            let text = delivery.to_string();
+            let text = json::line(&delivery);
             if seen.get(&id) == Some(&text) {
                 continue;
             }

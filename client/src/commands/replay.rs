@@ -137,7 +137,7 @@ fn print(as_json: bool, id: &str, attempt: &Value) {
         if let (Some(to), Some(from)) = (value.as_object_mut(), attempt.as_object()) {
             to.extend(from.clone());
         }
-        println!("{value}");
+        println!("{}", crate::json::line(&value));
         return;
     }
     let ms = attempt["ms"].as_f64().unwrap_or(0.0);

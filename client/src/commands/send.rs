@@ -218,7 +218,7 @@ fn print(as_json: bool, event: &str, url: &Url, progress: &Progress<'_>) {
             }),
             Progress::Waiting(wait) => json!({ "type": "waiting", "ms": crate::json::ms(*wait) }),
         };
-        println!("{value}");
+        println!("{}", crate::json::line(&value));
         return;
     }
     let clock = Timestamp::now().local_clock();

@@ -68,7 +68,7 @@ pub async fn run(flags: Show) -> Result<(), Failure> {
     let out: Vec<u8> = if flags.json {
         let mut value = delivery.clone();
         value["shown"] = detail.clone();
-        format!("{value}\n").into_bytes()
+        format!("{}\n", crate::json::line(&value)).into_bytes()
     } else if flags.raw {
         decode(&request["raw_base64"])
     } else if flags.body {

@@ -13,7 +13,7 @@
 use crate::model::{Exact, Kept, Place};
 use crate::record::{Body, BodyEnd, Fields, Id, Outcome, Request, Response, Timestamp, Timing};
 use crate::store::Store;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use signature::Judgement;
 use std::time::{Duration, Instant};
 
@@ -120,6 +120,22 @@ struct Tee {
     starved: bool,
 }
 
+/// The same fields in a buffer of their own size. As they come they are slices of a read buffer,
+/// and a record that waits for the disk would keep all of it.
+fn compact(fields: &Fields) -> Fields {
+    let len = fields.iter().map(|(n, v)| n.len() + v.len()).sum();
+    let mut all = BytesMut::with_capacity(len);
+    for (name, value) in fields {
+        all.extend_from_slice(name);
+        all.extend_from_slice(value);
+    }
+    let mut all = all.freeze();
+    fields
+        .iter()
+        .map(|(name, value)| (all.split_to(name.len()), all.split_to(value.len())))
+        .collect()
+}
+
 impl Recorder {
     pub(crate) fn live(store: Store, mut arrival: Arrival) -> Recorder {
         if store.model().knows(arrival.id) {
@@ -135,7 +151,7 @@ impl Recorder {
             version: arrival.version,
             method: arrival.method,
             target: arrival.target,
-            fields: arrival.fields,
+            fields: compact(&arrival.fields),
             body: Body {
                 end: BodyEnd::Cut,
                 ..Body::empty()
@@ -193,7 +209,7 @@ impl Recorder {
         let starved = self.note_starved(&body);
         let request = Request {
             body: body.end(end, &self.store),
-            trailers,
+            trailers: compact(&trailers),
             signature: received.judgement.clone(),
             ..head
         };
@@ -226,7 +242,7 @@ impl Recorder {
             head: Response {
                 status,
                 reason,
-                fields,
+                fields: compact(&fields),
                 body: Body::empty(),
                 trailers: Fields::new(),
             },
@@ -304,7 +320,7 @@ impl Recorder {
             starved = self.note_starved(&answer.body);
             Response {
                 body: answer.body.end(end, &self.store),
-                trailers,
+                trailers: compact(&trailers),
                 ..answer.head
             }
         });

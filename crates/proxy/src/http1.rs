@@ -202,9 +202,14 @@ pub fn parse_response(buf: &mut BytesMut, to_head: bool) -> Result<Option<Respon
     }))
 }
 
+/// Lines of any head: the first, the fields, the empty one. More is refused before the end comes,
+/// so that a head that comes in small pieces is not read over and over.
+const MAX_LINES: usize = wire::codec::MAX_FIELDS + 2;
+
 /// The index just behind the empty line that ends the head.
 fn find_head_end(buf: &[u8], bare_lf: bool) -> Result<Option<usize>, Refusal> {
     let mut from = 0;
+    let mut lines = 0;
     while let Some(at) = buf[from..].iter().position(|b| *b == b'\n') {
         let at = from + at;
         let line = &buf[from..at];
@@ -220,7 +225,8 @@ fn find_head_end(buf: &[u8], bare_lf: bool) -> Result<Option<usize>, Refusal> {
             return Err(Malformed("an empty line before the head"));
         }
         from = at + 1;
-        if from > MAX_HEAD {
+        lines += 1;
+        if from > MAX_HEAD || lines > MAX_LINES {
             return Err(Refusal::TooLarge);
         }
     }
@@ -493,7 +499,8 @@ pub enum BodyPart {
 #[derive(Clone, Debug)]
 pub struct BodyDecoder {
     state: BodyState,
-    trailer_bytes: usize,
+    /// Bytes of the trailers in which no end was found.
+    scanned: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -509,10 +516,7 @@ enum BodyState {
 
 impl BodyDecoder {
     fn new(state: BodyState) -> BodyDecoder {
-        BodyDecoder {
-            state,
-            trailer_bytes: 0,
-        }
+        BodyDecoder { state, scanned: 0 }
     }
 
     /// No body.
@@ -626,13 +630,21 @@ impl BodyDecoder {
         let end = match buf.get(..2) {
             None => return Ok(None),
             Some(b"\r\n") => 2,
-            Some(_) => match find_head_end(buf, false)? {
-                Some(end) => end,
-                None if buf.len() > MAX_HEAD => return Err(Refusal::TooLarge),
-                None => return Ok(None),
-            },
+            Some(_) => {
+                // Without a line's end in what is new there is nothing to find.
+                let new = &buf[self.scanned.min(buf.len())..];
+                let end = match new.contains(&b'\n') {
+                    true => find_head_end(buf, false)?,
+                    false => None,
+                };
+                self.scanned = buf.len();
+                match end {
+                    Some(end) => end,
+                    None if buf.len() > MAX_HEAD => return Err(Refusal::TooLarge),
+                    None => return Ok(None),
+                }
+            }
         };
-        self.trailer_bytes = end;
         let section = buf.split_to(end).freeze();
         let fields = parse_fields(&mut Lines { rest: section }, MAX_FIELDS)?;
         self.state = BodyState::Done;

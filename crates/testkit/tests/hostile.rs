@@ -322,14 +322,21 @@ impl Liar {
             host: world.link.address().ip().to_string(),
             port: world.link.address().port(),
         };
-        let session = dialer.dial(&target).await.expect("a session");
+        let session = dialer
+            .dial(&target, tunnel::Transport::Quic)
+            .await
+            .expect("a session");
         let key = ClientKey::generate().expect("random bytes");
         let key = ClientKey::from_pkcs8(&key).expect("a key");
         let joined = tunnel::join(&session, &key, "", "liar").await;
         let (mut control, _) = joined.expect("a welcome");
         let name = name.to_owned();
         control
-            .send(Message::Bind(Bind { id: 1, name }))
+            .send(Message::Bind(Bind {
+                id: 1,
+                name,
+                replaces: 0,
+            }))
             .await
             .expect("the session stands");
         let bound = control.recv().await.expect("an answer");

@@ -50,17 +50,22 @@ impl From<ConnectionError> for Ended {
         match error {
             ConnectionError::ApplicationClosed(close) => Ended::ByPeer(
                 Close(u32::try_from(close.error_code.into_inner()).unwrap_or(u32::MAX)),
-                String::from_utf8_lossy(&close.reason)
-                    .chars()
-                    .take(200)
-                    .collect(),
+                printable(&String::from_utf8_lossy(&close.reason)),
             ),
             ConnectionError::LocallyClosed => Ended::Here,
             ConnectionError::TimedOut => Ended::Silent,
             ConnectionError::Reset => Ended::Reset,
-            other => Ended::Transport(other.to_string()),
+            other => Ended::Transport(printable(&other.to_string())),
         }
     }
+}
+
+/// A peer's words as they may stand on one line of a log or a terminal: short, no controls.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .take(200)
+        .flat_map(char::escape_debug)
+        .collect()
 }
 
 impl Session {

@@ -12,10 +12,14 @@
 //! Streams, their windows and their resets are HTTP/2's (RFC 9113); what passes in them is the
 //! same as over QUIC. HTTP/2 was measured against yamux: 12 us an exchange against 20 to 25.
 //!
-//! TCP itself may take many minutes to notice that a path is dead. Both sides ping, and a side
-//! that has read nothing for [`windows::DEAD_PEER`] ends the session.
+//! TCP itself may take many minutes to notice that a path is dead. The client pings, and a side
+//! that sees no sign of the other for [`windows::DEAD_PEER`] ends the session. A sign is a byte
+//! read, and a write that goes on after it had to wait: then the other's kernel has taken some.
+//!
+//! The relay does not ping. h2 reads nothing while a PING, or the answer to one, waits for a full
+//! socket; with pings both ways two sides in the middle of bulk could wait for each other.
 
-use crate::session::{Ended, Stream};
+use crate::session::{Ended, Stream, printable};
 use crate::windows;
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
@@ -29,7 +33,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 use wire::close::Close;
 
@@ -39,11 +43,30 @@ const BASE: u32 = 0x00ad_1700;
 /// Bytes that one stream may have waiting for the socket. More would only lie in memory.
 const SEND_BUFFER: usize = 256 * 1024;
 
-/// The largest DATA frame: fewer headers in bulk, and still short beside a ping.
-const FRAME: u32 = 64 * 1024;
+/// Bytes that the kernel may hold unsent for the socket. What lies there goes out before a ping,
+/// and a socket that was full takes more once half of it has left: with DATA frames of 16 KiB a
+/// link of 100 kbit/s shows a sign of life within [`windows::DEAD_PEER`].
+const UNSENT: u32 = 128 * 1024;
 
-/// Bytes that the kernel may hold unsent for the socket. What lies there goes out before a ping.
-const UNSENT: u32 = 256 * 1024;
+/// Bytes that TLS may hold encrypted for the socket; they too go out before a ping.
+const ENCRYPTED: usize = 32 * 1024;
+
+/// Streams that were reset here and are remembered, and for how long: what was on its way for
+/// them is dropped in silence. h2 answers frames of a stream that it has forgotten with a reset,
+/// and ends the connection after some of those; it remembers 50 for a second by default. The
+/// client resets each stream that it has answered and the relay has not ended yet.
+const REMEMBERED: usize = 16 * 1024;
+
+/// See [`REMEMBERED`]. What lies in sockets and on a slow path arrives within it.
+const MEMORY: Duration = Duration::from_secs(10);
+
+/// Frames of forgotten streams that a client may send in the life of a session before the relay
+/// ends it: each costs an answer that waits in memory.
+const STRAYS: usize = 64 * 1024;
+
+/// Streams that the relay may cancel before the client has looked at them. After a stall many
+/// come at once.
+const CANCELLED_UNSEEN: usize = 16 * 1024;
 
 /// After closing, so long is what was said pushed out.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -63,6 +86,9 @@ struct Inner {
     commands: mpsc::Sender<Command>,
     /// Of the relay: opens streams. A lock and not a task: held to clone one handle.
     opener: Option<Mutex<h2::client::SendRequest<Bytes>>>,
+    /// Of the relay: exchanges at once. h2 alone would also fill the places of control and of the
+    /// goodbye, and call a stream open that still waits for one.
+    places: Arc<Semaphore>,
     /// The control stream of the client; the relay gets it from `accepted`.
     control: Option<tokio::sync::Mutex<mpsc::Receiver<Stream>>>,
     accepted: tokio::sync::Mutex<mpsc::Receiver<Stream>>,
@@ -93,25 +119,27 @@ enum Command {
 impl Connection {
     /// The relay's end of a connection whose TLS handshake chose [`wire::ALPN`].
     pub(crate) async fn of_relay(
-        stream: tokio_rustls::server::TlsStream<TcpStream>,
+        mut stream: tokio_rustls::server::TlsStream<TcpStream>,
         remote: SocketAddr,
     ) -> Result<Connection, Ended> {
         let (tcp, tls) = stream.get_ref();
         tune(tcp);
         let exporter = exporter(tls)?;
+        stream.get_mut().1.set_buffer_limit(Some(ENCRYPTED));
         let (io, life) = Watched::new(stream);
         let (opener, mut connection) = h2::client::Builder::new()
             .initial_window_size(windows::UNKNOWN_PEER)
             .max_concurrent_streams(0)
             .max_send_buffer_size(SEND_BUFFER)
-            .max_frame_size(FRAME)
+            .max_concurrent_reset_streams(REMEMBERED)
+            .reset_stream_duration(MEMORY)
+            .max_local_error_reset_streams(Some(STRAYS))
             .enable_push(false)
             .handshake::<_, Bytes>(io)
             .await
             .map_err(|error| ended(&error))?;
-        let pings = connection.ping_pong();
         let rtt = Arc::new(AtomicU64::new(0));
-        let mut keeper = Keeper::new(pings, life, Arc::clone(&rtt));
+        let mut keeper = Keeper::new(None, life, Arc::clone(&rtt));
         let (commands, mut orders) = mpsc::channel(4);
         let (ends, over) = watch::channel(None);
         let (accepts, accepted) = mpsc::channel(1);
@@ -152,12 +180,13 @@ impl Connection {
             ended: over,
             commands,
             opener: Some(Mutex::new(opener)),
+            places: Arc::new(Semaphore::new(windows::STREAMS as usize)),
             control: None,
             accepted: tokio::sync::Mutex::new(accepted),
             driver: driver.abort_handle(),
             closing: AtomicBool::new(false),
         });
-        let control = request(&mut for_control, "/control").await?;
+        let control = request(&mut for_control, "/control", None).await?;
         // The channel has room for exactly this one.
         let _ = accepts.try_send(control);
         Ok(Connection { inner })
@@ -165,12 +194,13 @@ impl Connection {
 
     /// The client's end of a connection whose TLS handshake chose [`wire::ALPN`].
     pub(crate) async fn of_client(
-        stream: tokio_rustls::client::TlsStream<TcpStream>,
+        mut stream: tokio_rustls::client::TlsStream<TcpStream>,
         remote: SocketAddr,
     ) -> Result<Connection, Ended> {
         let (tcp, tls) = stream.get_ref();
         tune(tcp);
         let exporter = exporter(tls)?;
+        stream.get_mut().1.set_buffer_limit(Some(ENCRYPTED));
         let (io, life) = Watched::new(stream);
         let mut connection = h2::server::Builder::new()
             .initial_window_size(windows::STREAM)
@@ -178,7 +208,11 @@ impl Connection {
             // Exchanges, and control, and the goodbye.
             .max_concurrent_streams(windows::STREAMS + 2)
             .max_send_buffer_size(SEND_BUFFER)
-            .max_frame_size(FRAME)
+            .max_concurrent_reset_streams(REMEMBERED)
+            .reset_stream_duration(MEMORY)
+            // The relay is the one whom the client has chosen.
+            .max_local_error_reset_streams(None)
+            .max_pending_accept_reset_streams(CANCELLED_UNSEEN)
             .max_header_list_size(4 * 1024)
             .handshake::<_, Bytes>(io)
             .await
@@ -237,6 +271,7 @@ impl Connection {
                 ended: over,
                 commands,
                 opener: None,
+                places: Arc::new(Semaphore::new(0)),
                 control: Some(tokio::sync::Mutex::new(control)),
                 accepted: tokio::sync::Mutex::new(accepted),
                 driver: driver.abort_handle(),
@@ -247,6 +282,9 @@ impl Connection {
 
     /// The relay opens a stream; the client gets its one, the control stream.
     pub(crate) async fn open(&self) -> Result<Stream, Ended> {
+        if self.inner.closing.load(Ordering::Relaxed) {
+            return Err(Ended::Here);
+        }
         let mut opener = match (&self.inner.opener, &self.inner.control) {
             (Some(opener), _) => opener
                 .lock()
@@ -255,9 +293,15 @@ impl Connection {
             (None, Some(control)) => return self.take(control).await,
             (None, None) => return Err(Ended::Here),
         };
+        let opened = async {
+            let place = Arc::clone(&self.inner.places).acquire_owned().await;
+            // Nobody closes the semaphore.
+            let place = place.map_err(|_| Ended::Here)?;
+            request(&mut opener, "/exchange", Some(place)).await
+        };
         tokio::select! {
             biased;
-            opened = request(&mut opener, "/exchange") => match opened {
+            opened = opened => match opened {
                 Ok(stream) => Ok(stream),
                 Err(error) => Err(self.end_now().unwrap_or(error)),
             },
@@ -349,6 +393,7 @@ fn exporter<Data>(tls: &rustls::ConnectionCommon<Data>) -> Result<[u8; 32], Ende
 async fn request(
     opener: &mut h2::client::SendRequest<Bytes>,
     path: &'static str,
+    place: Option<OwnedSemaphorePermit>,
 ) -> Result<Stream, Ended> {
     std::future::poll_fn(|cx| opener.poll_ready(cx))
         .await
@@ -360,11 +405,16 @@ async fn request(
     std::future::poll_fn(|cx| opener.poll_ready(cx))
         .await
         .map_err(|error| ended(&error))?;
+    let place = place.map(Arc::new);
     Ok(Stream::tcp(
-        SendHalf(send),
+        SendHalf {
+            stream: send,
+            _place: place.clone(),
+        },
         RecvHalf {
             state: State::Waiting(answer),
             chunk: Bytes::new(),
+            _place: place,
         },
     ))
 }
@@ -404,7 +454,7 @@ fn unquoted(text: &str) -> String {
             byte => bytes.push(byte),
         }
     }
-    String::from_utf8_lossy(&bytes).chars().take(200).collect()
+    printable(&String::from_utf8_lossy(&bytes))
 }
 
 /// Answers a request of the relay's and hands its two directions over as a stream.
@@ -420,10 +470,14 @@ fn answer(
     };
     if let Ok(send) = respond.send_response(Response::new(()), false) {
         permit.send(Stream::tcp(
-            SendHalf(send),
+            SendHalf {
+                stream: send,
+                _place: None,
+            },
             RecvHalf {
                 state: State::Open(request.into_body()),
                 chunk: Bytes::new(),
+                _place: None,
             },
         ));
     }
@@ -437,30 +491,34 @@ fn ended(error: &h2::Error) -> Ended {
     match error.reason().map(u32::from) {
         Some(code) if code >= BASE => Ended::ByPeer(Close(code - BASE), String::new()),
         _ if error.is_io() => Ended::Transport(match error.get_io() {
-            Some(error) => error.to_string(),
-            None => error.to_string(),
+            Some(error) => printable(&error.to_string()),
+            None => printable(&error.to_string()),
         }),
-        _ => Ended::Transport(error.to_string()),
+        _ => Ended::Transport(printable(&error.to_string())),
     }
 }
 
 /// The sending direction of a stream.
 #[derive(Debug)]
-pub(crate) struct SendHalf(SendStream<Bytes>);
+pub(crate) struct SendHalf {
+    stream: SendStream<Bytes>,
+    /// One of the relay's places, given back with the stream's second half.
+    _place: Option<Arc<OwnedSemaphorePermit>>,
+}
 
 impl SendHalf {
     /// Nothing more follows. Fails only when nobody wants the end of it.
     pub(crate) fn finish(&mut self) {
-        let _ = self.0.send_data(Bytes::new(), true);
+        let _ = self.stream.send_data(Bytes::new(), true);
     }
 
     pub(crate) fn reset(&mut self, code: Close) {
-        self.0.send_reset(Reason::from(BASE + code.0));
+        self.stream.send_reset(Reason::from(BASE + code.0));
     }
 
     /// Waits until the peer has lost interest.
     pub(crate) async fn stopped(&mut self) {
-        let _ = std::future::poll_fn(|cx| self.0.poll_reset(cx)).await;
+        let _ = std::future::poll_fn(|cx| self.stream.poll_reset(cx)).await;
     }
 
     pub(crate) fn poll_write(
@@ -471,17 +529,17 @@ impl SendHalf {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.0.reserve_capacity(buf.len().min(SEND_BUFFER));
-        let mut room = self.0.capacity();
+        self.stream.reserve_capacity(buf.len().min(SEND_BUFFER));
+        let mut room = self.stream.capacity();
         while room == 0 {
-            room = match ready!(self.0.poll_capacity(cx)) {
+            room = match ready!(self.stream.poll_capacity(cx)) {
                 Some(Ok(room)) => room,
                 Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
                 None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             };
         }
         let n = room.min(buf.len());
-        match self.0.send_data(Bytes::copy_from_slice(&buf[..n]), false) {
+        match self.stream.send_data(Bytes::copy_from_slice(&buf[..n]), false) {
             Ok(()) => Poll::Ready(Ok(n)),
             Err(error) => Poll::Ready(Err(io_error(error))),
         }
@@ -494,6 +552,7 @@ pub(crate) struct RecvHalf {
     state: State,
     /// Read from HTTP/2 and not yet taken. Its credit goes back as it is taken.
     chunk: Bytes,
+    _place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 #[derive(Debug)]
@@ -536,6 +595,16 @@ impl RecvHalf {
     }
 }
 
+impl Drop for RecvHalf {
+    fn drop(&mut self) {
+        // h2 gives back the credit of what it holds itself, and of the rest not before the sending
+        // half is dropped too.
+        if let State::Open(stream) = &mut self.state {
+            let _ = stream.flow_control().release_capacity(self.chunk.len());
+        }
+    }
+}
+
 fn io_error(error: h2::Error) -> io::Error {
     match error.is_io() {
         true => error
@@ -545,8 +614,9 @@ fn io_error(error: h2::Error) -> io::Error {
     }
 }
 
-/// Pings, and knows when the peer was last heard.
+/// Pings, and knows when the peer last showed itself.
 struct Keeper {
+    /// Of the client.
     pings: Option<h2::PingPong>,
     life: Arc<Life>,
     rtt: Arc<AtomicU64>,
@@ -567,16 +637,19 @@ impl Keeper {
         }
     }
 
-    /// Pings until nothing has come from the peer for [`windows::DEAD_PEER`]. May be cancelled
-    /// and called again.
+    /// Pings until there was no sign of the peer for [`windows::DEAD_PEER`]. May be cancelled and
+    /// called again.
     async fn dead(&mut self) {
-        let Some(pings) = &mut self.pings else {
-            return std::future::pending().await;
-        };
         loop {
+            let pong = async {
+                match &mut self.pings {
+                    Some(pings) => std::future::poll_fn(|cx| pings.poll_pong(cx)).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
-                pong = std::future::poll_fn(|cx| pings.poll_pong(cx)), if self.asked.is_some() => {
+                pong = pong, if self.asked.is_some() => {
                     if pong.is_err() {
                         // The connection's own end says why.
                         return std::future::pending().await;
@@ -593,7 +666,9 @@ impl Keeper {
                     if self.life.silent_for() > windows::DEAD_PEER {
                         return;
                     }
-                    if self.asked.is_none() && pings.send_ping(h2::Ping::opaque()).is_ok() {
+                    if let (Some(pings), None) = (&mut self.pings, self.asked)
+                        && pings.send_ping(h2::Ping::opaque()).is_ok()
+                    {
                         self.asked = Some(Instant::now());
                     }
                 }
@@ -602,7 +677,7 @@ impl Keeper {
     }
 }
 
-/// When the peer was last heard.
+/// When the peer last showed itself.
 struct Life {
     begin: Instant,
     /// Milliseconds after `begin`.
@@ -621,10 +696,12 @@ impl Life {
     }
 }
 
-/// Notes when bytes come.
+/// Notes when bytes come, and when the peer makes room for more.
 struct Watched<S> {
     stream: S,
     life: Arc<Life>,
+    /// A write had to wait.
+    is_full: bool,
 }
 
 impl<S> Watched<S> {
@@ -636,8 +713,17 @@ impl<S> Watched<S> {
         let watched = Watched {
             stream,
             life: Arc::clone(&life),
+            is_full: false,
         };
         (watched, life)
+    }
+
+    fn note<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if self.is_full && matches!(written, Poll::Ready(Ok(_))) {
+            self.life.hear();
+        }
+        self.is_full = written.is_pending();
+        written
     }
 }
 
@@ -659,11 +745,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let written = Pin::new(&mut self.stream).poll_flush(cx);
+        self.note(written)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -675,7 +763,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -5,8 +5,8 @@ use crate::answer::Answer;
 use crate::limits;
 use bytes::{Bytes, BytesMut};
 use proxy::http1::{
-    BodyDecoder, BodyEncoding, BodyPart, Minor, Refusal, Request, parse_request, put_field,
-    put_fields, put_status_line,
+    BodyDecoder, BodyEncoding, BodyPart, MAX_HEAD, Minor, Refusal, Request, parse_request,
+    put_field, put_fields, put_status_line,
 };
 use proxy::{Cause, FrameReader, FrameWriter};
 use std::io;
@@ -462,9 +462,15 @@ impl<R: AsyncRead + Unpin> Sender<R> {
                     Err(Refusal::TooLarge) => return Err(Cause::HeaderLimit),
                     Err(Refusal::Malformed(_) | Refusal::Version) => return Err(Cause::Malformed),
                 }
-                match self.fill().await {
-                    Ok(0) | Err(_) => return Ok(None),
-                    Ok(_) => {}
+                // Without a line's end in what is new the head has no end either.
+                loop {
+                    let known = self.buf.len();
+                    match self.fill().await {
+                        Ok(0) | Err(_) => return Ok(None),
+                        Ok(_) if self.buf[known..].contains(&b'\n') => break,
+                        Ok(_) if self.buf.len() > MAX_HEAD => break,
+                        Ok(_) => {}
+                    }
                 }
             }
         };

@@ -4,18 +4,22 @@ use std::fmt::Write as _;
 
 /// A command that sends the same request to `url`, for a POSIX shell. Framing fields are curl's
 /// business. What a stranger sent stays data: no file is read, no pattern expanded, no control
-/// reaches a terminal.
+/// reaches a terminal. `ca` is the certificate to trust for `url`, where a private CA made it.
 pub(crate) fn command<'a>(
     method: &[u8],
     url: &str,
     fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     body: &[u8],
+    ca: Option<&str>,
 ) -> String {
     let mut out = format!(
         "curl -X {} {} --globoff",
         quote(method),
         quote(url.as_bytes())
     );
+    if let Some(ca) = ca {
+        let _ = write!(out, " \\\n  --cacert {}", quote(ca.as_bytes()));
+    }
     for (name, value) in fields {
         let framing = [
             "host",

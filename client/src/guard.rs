@@ -4,7 +4,7 @@
 use capture::Received;
 use sha2::{Digest, Sha256};
 use signature::{Catalogue, Context, Judgement, Keys, Message, Provider, Schedule, Verdict};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -52,6 +52,9 @@ pub struct Guard {
     context: Context,
     // A lock and not a task: held for one comparison.
     budget: Mutex<(Instant, u32)>,
+    /// Providers whose secret has verified a request of this run: it is the right one.
+    // A lock and not a task: held for one lookup.
+    proven: Mutex<BTreeSet<String>>,
 }
 
 impl Guard {
@@ -77,6 +80,7 @@ impl Guard {
                 other_providers,
             },
             budget: Mutex::new((Instant::now(), 0)),
+            proven: Mutex::default(),
         }
     }
 
@@ -139,17 +143,34 @@ impl Guard {
             judgement.hint = provider.explain(message, keys, &self.context);
         }
         let trusted = judgement.verdict == Verdict::Valid;
+        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if trusted && !proven.contains(provider.name()) {
+            proven.insert(provider.name().to_owned());
+        }
+        if let Some(hint) = &mut judgement.hint
+            && hint.code == "wrong-secret"
+            && proven.contains(provider.name())
+        {
+            hint.code = String::from("changed-or-forged");
+            hint.sentence = String::from(
+                "the secret is right, it has verified other requests: this one was changed after \
+                 it was signed, or somebody else signed it",
+            );
+        }
+        drop(proven);
         Received {
             judgement,
             provider: Some(provider.name().to_owned()),
             event: provider.event(message),
+            // The same event at another address is another delivery.
             // What claims to be an event and is not proven joins only what has the same body: the
             // newest request of a delivery is the one that is replayed.
             group: provider.delivery(message).map(|group| match trusted {
-                true => group,
+                true => format!("{} {} {group}", message.method, message.url),
                 false => {
                     let body = Sha256::digest(message.body);
-                    format!("unproven {:02x?} {group}", &body[..16])
+                    let (method, url) = (message.method, message.url);
+                    format!("unproven {:02x?} {method} {url} {group}", &body[..16])
                 }
             }),
             schedule: match provider.schedule() {

@@ -26,6 +26,7 @@ pub fn tunnel(status: &Status) -> Value {
         "origin": status.origin,
         "inspector": status.inspector,
         "transport": status.transport,
+        "embedded": status.embedded,
     })
 }
 

@@ -143,10 +143,14 @@ impl Printer {
         if status.url.is_some() && is_new(|s| s.url.clone()) {
             self.line(&json::tunnel(status), || {
                 format!(
-                    "{}  {} -> {}{}",
+                    "{}  {} -> {}{}{}",
                     Timestamp::now().local_clock(),
                     visible(status.url.as_deref().unwrap_or_default()),
                     status.origin,
+                    match status.embedded {
+                        true => "  (this machine only)",
+                        false => "",
+                    },
                     match &status.inspector {
                         Some(inspector) => format!("  inspector {inspector}"),
                         None => String::new(),

@@ -52,6 +52,14 @@ impl Records {
         Ok(Records::AtRest(crate::commands::http::open_store(&folder)?))
     }
 
+    /// The certificate to trust for the URLs of a running client, where a private CA made it.
+    pub fn ca(&self) -> Option<&Path> {
+        match self {
+            Records::Running(running) => running.ca.as_deref(),
+            Records::AtRest(_) => None,
+        }
+    }
+
     /// Deliveries, newest last.
     ///
     /// # Errors

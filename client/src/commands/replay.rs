@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// Flags of `client replay`.
 #[derive(Args, Debug)]
 pub struct Replay {
-    /// Deliveries, by id or a piece of it
+    /// Deliveries, by id, or its beginning or end
     #[arg(value_name = "ID", required_unless_present_any = ["failed", "filter"])]
     ids: Vec<String>,
     /// All whose newest attempt failed
@@ -41,8 +41,8 @@ pub struct Replay {
 ///
 /// # Errors
 ///
-/// [`Exit::Failed`] when one could not be replayed, [`Exit::Unmet`] when an answer is not as
-/// expected.
+/// [`Exit::Failed`] when one could not be replayed or got no answer, [`Exit::Unmet`] when an answer
+/// is not as expected. Without `--expect` any answer will do.
 pub async fn run(flags: Replay) -> Result<(), Failure> {
     let to = match &flags.to {
         None => None,
@@ -80,7 +80,7 @@ pub async fn run(flags: Replay) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let (mut broken, mut unmet) = (0, 0);
+    let (mut broken, mut unmet, mut unanswered) = (0, 0, 0);
     for id in &ids {
         if flags.dry_run {
             println!("{}", super::list::line(&records.delivery(id).await?));
@@ -90,6 +90,7 @@ pub async fn run(flags: Replay) -> Result<(), Failure> {
             Ok(attempt) => {
                 let met = flags.expect.as_deref().is_none_or(|e| meets(&attempt, e));
                 unmet += usize::from(!met);
+                unanswered += usize::from(!attempt["cause"].is_null());
                 print(flags.json, id, &attempt);
             }
             Err(failure) if ids.len() > 1 => {
@@ -113,6 +114,12 @@ pub async fn run(flags: Replay) -> Result<(), Failure> {
                 ids.len(),
                 flags.expect.unwrap_or_default()
             ),
+        ));
+    }
+    if unanswered > 0 {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("the app gave no answer to {unanswered} of {}", ids.len()),
         ));
     }
     Ok(())

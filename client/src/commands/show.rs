@@ -12,7 +12,7 @@ use std::io::Write;
 /// Flags of `client show`.
 #[derive(Args, Debug)]
 pub struct Show {
-    /// The id of a delivery or request, or a piece of it
+    /// The id of a delivery or request, or its beginning or end
     id: String,
     /// Print the request as it was on the wire
     #[arg(long, group = "what")]
@@ -74,7 +74,8 @@ pub async fn run(flags: Show) -> Result<(), Failure> {
     } else if flags.body {
         decode(&request["body_base64"])
     } else if flags.curl {
-        curl(request, &decode(&request["body_base64"])).into_bytes()
+        let ca = records.ca().map(|ca| ca.display().to_string());
+        curl(request, &decode(&request["body_base64"]), ca.as_deref()).into_bytes()
     } else if flags.signature {
         signature(&detail["attempt"], &delivery).into_bytes()
     } else {
@@ -186,7 +187,7 @@ fn message(out: &mut String, title: &str, message: &Value, decode: &dyn Fn(&Valu
     }
 }
 
-fn curl(request: &Value, body: &[u8]) -> String {
+fn curl(request: &Value, body: &[u8], ca: Option<&str>) -> String {
     let fields = request["headers"].as_array().into_iter().flatten();
     let part = |field: &'_ Value, i: usize| -> Vec<u8> {
         field[i].as_str().unwrap_or_default().as_bytes().to_vec()
@@ -195,7 +196,7 @@ fn curl(request: &Value, body: &[u8]) -> String {
     let method = request["method"].as_str().unwrap_or("POST");
     let url = request["url"].as_str().unwrap_or_default();
     let fields = fields.iter().map(|(n, v)| (&n[..], &v[..]));
-    let mut out = crate::curl::command(method.as_bytes(), url, fields, body);
+    let mut out = crate::curl::command(method.as_bytes(), url, fields, body, ca);
     out.push('\n');
     out
 }

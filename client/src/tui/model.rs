@@ -452,6 +452,11 @@ impl Model {
         }
         match self.selected.and_then(|(id, n)| self.row_of(id, n)) {
             Some(cursor) => self.cursor = cursor,
+            // After a list without rows there is no place to keep: the newest comes first.
+            None if self.selected.is_none() => {
+                let newest = self.rows.iter().rposition(|row| row.attempt.is_none());
+                self.select_at(newest.unwrap_or(0));
+            }
             None => self.select_at(self.cursor),
         }
     }

@@ -123,8 +123,15 @@ pub(super) fn settle(model: &mut Model) -> Vec<Effect> {
     let areas = view::areas(model);
     if let Some(pane) = &areas.list {
         let height = usize::from(pane.body.height).max(1);
-        // The cursor stays on the screen, and no row is left empty while there are more.
-        let first = (model.cursor + 1).saturating_sub(height);
+        // The cursor stays on the screen, with the attempts below it as far as they fit, and no
+        // row is left empty while there are more.
+        let attempts = model.rows[model.cursor.min(model.rows.len())..]
+            .iter()
+            .skip(1)
+            .take_while(|row| row.attempt.is_some())
+            .count();
+        let last = model.cursor + attempts.min(height - 1);
+        let first = (last + 1).saturating_sub(height);
         let full = model.rows.len().saturating_sub(height);
         model.top = model.top.clamp(first, model.cursor).min(full.max(first));
     }
@@ -592,7 +599,13 @@ fn copy_of_request(model: &mut Model, what: Message) -> Vec<Effect> {
         Message::CopyCurl => {
             let fields = request.fields.iter().map(|(n, v)| (&n[..], &v[..]));
             let method = request.method.as_bytes();
-            let text = crate::curl::command(method, &request.url(), fields, &request.body.bytes);
+            let text = crate::curl::command(
+                method,
+                &request.url(),
+                fields,
+                &request.body.bytes,
+                model.tips.ca.as_deref(),
+            );
             copied(model, "the curl command", text)
         }
         _ => match std::str::from_utf8(&request.body.bytes) {

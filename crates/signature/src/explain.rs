@@ -605,7 +605,8 @@ impl Search<'_> {
         guesses.push((
             "url-default-port",
             url.toggle_port().join(),
-            "the sender signs the port otherwise; write the address there as it stands here",
+            "the sender signs the address with the port where it came without, or without where it came with; \
+             write the address at the sender as it stands here",
         ));
         if url.userinfo.is_some() {
             guesses.push((

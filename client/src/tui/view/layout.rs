@@ -13,7 +13,7 @@ const SMALL: Size = Size {
     height: 16,
 };
 /// From this width on, list and detail stand side by side.
-const WIDE: u16 = 100;
+const WIDE: u16 = 110;
 
 /// A pane with its inner parts; those it does not have are empty.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,6 +58,8 @@ pub(in crate::tui) struct Areas {
     pub buttons: Vec<Button>,
     pub info: Rect,
     pub keys: Rect,
+    /// The word at the right end of `info`.
+    pub follow: Rect,
     pub overlay: Option<Over>,
 }
 
@@ -86,6 +88,9 @@ impl Areas {
         }
         if self.url.contains(at) {
             return Hit::Message(Message::CopyPublicUrl);
+        }
+        if self.follow.contains(at) {
+            return Hit::Message(Message::Follow);
         }
         if let Some((_, tab, _)) = self.tabs.iter().find(|(area, ..)| area.contains(at)) {
             return Hit::Message(Message::Tab(*tab));
@@ -160,6 +165,14 @@ pub(in crate::tui) fn layout(model: &Model, size: Size) -> Areas {
         areas.counters = row(1);
         areas.keys = row(size.height - 1);
         areas.info = row(size.height - 2);
+        if !model.is_empty() {
+            let word = text::width(follow_word(model)) as u16 + 1;
+            areas.follow = Rect {
+                x: areas.info.right().saturating_sub(word),
+                width: word.min(areas.info.width),
+                ..areas.info
+            };
+        }
         let middle = Rect {
             y: 2,
             height: size.height - 5,
@@ -198,6 +211,14 @@ pub(in crate::tui) fn layout(model: &Model, size: Size) -> Areas {
     }
     areas.overlay = overlay::place(model, all);
     areas
+}
+
+/// What the end of the info line says, and a click on it changes.
+pub(super) fn follow_word(model: &Model) -> &'static str {
+    match model.follow {
+        true => "FOLLOW",
+        false => "F follows the newest",
+    }
 }
 
 /// A pane whose head is its first row.

@@ -57,7 +57,7 @@ impl Columns {
                 .map(|w| w + 1)
                 .sum();
             let rest = width.saturating_sub(GUTTER + taken);
-            if rest >= 14 {
+            if rest >= 12 {
                 columns.event = rest;
                 return columns;
             }

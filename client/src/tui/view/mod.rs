@@ -81,11 +81,7 @@ fn pane_frame(pane: &Pane, title: &str, focused: bool, theme: Theme, frame: &mut
 
 /// The line above the keys: what just happened, else filter, position and FOLLOW.
 fn info(model: &Model, width: u16, theme: Theme) -> Line<'static> {
-    let follow = if model.follow {
-        "FOLLOW"
-    } else {
-        "F follows the newest"
-    };
+    let follow = layout::follow_word(model);
     let mut right = String::new();
     if !model.is_empty() {
         if !model.filter.is_empty() || model.only_failed {

@@ -183,6 +183,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    relay::limits::raise_files();
     let as_json = flags.json;
     let config = config(flags)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -88,3 +88,28 @@ pub const NAMES_PER_KEY: usize = 256;
 
 /// How often a session's token is looked up again, so that a revoked one ends it.
 pub const TOKEN_CHECK: Duration = Duration::from_secs(3);
+
+/// Files that a process may have open, where the system sets no bound of its own (macOS says
+/// "unlimited" and means 10,240).
+const FILES: u64 = 10_240;
+
+/// Lets this process open as many files as the system allows: each connection is one, and the
+/// usual soft limit is 1,024, on macOS 256. Where that fails the limit stays, and connections
+/// beyond it wait.
+pub fn raise_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        let wanted = limit.maximum.unwrap_or(FILES);
+        if limit.current.is_some_and(|current| current < wanted) {
+            let raised = Rlimit {
+                current: Some(wanted),
+                ..limit
+            };
+            if setrlimit(Resource::Nofile, raised).is_err() {
+                tracing::debug!("the limit of open files was not raised");
+            }
+        }
+    }
+}

@@ -169,6 +169,7 @@ pub async fn run(flags: Http) -> Result<(), Failure> {
 ///
 /// [`Failure`] with the exit code of the contract.
 pub async fn up(flags: Http) -> Result<Up, Failure> {
+    relay::limits::raise_files();
     let usage = |what: String| Failure::new(Exit::Usage, what);
     let address = Address::parse(&flags.origin)
         .map_err(|what| usage(what).hint("client http 3000, or client http http://host:3000"))?;

@@ -120,6 +120,16 @@ pub enum ReplayError {
     /// Its body was longer than what is kept, or was cut: other bytes would be sent.
     #[error("request {0} was not recorded whole, so it cannot be sent again as it was")]
     NotWhole(Id),
+    /// It is another app's.
+    #[error("delivery {id} came to {name} for {origin}, which is another app than this client's")]
+    Elsewhere {
+        /// The delivery.
+        id: Id,
+        /// Its public name.
+        name: String,
+        /// Where it went.
+        origin: String,
+    },
     /// Its signature was refused, and so is the replay.
     #[error(
         "request {0} was refused for its signature, and this client rejects such requests; to send it to the app all the same, start the client without --on-invalid reject"

@@ -57,6 +57,7 @@ pub async fn start(state: &Path, asked: Option<SocketAddr>) -> Result<Relay, Fai
     };
     let failure = match &error {
         StartError::Store(_) | StartError::Tls(_) => Exit::Configuration,
+        StartError::OpenToAll(_) => Exit::Usage,
         _ => Exit::Failed,
     };
     Err(Failure::from_error(failure, &error).hint(match &error {

@@ -49,6 +49,8 @@ pub struct Guard {
     keys: BTreeMap<String, Keys>,
     /// What happens to a request whose signature is not valid.
     pub on_invalid: OnInvalid,
+    /// Providers' delays are divided by this: 1, but in a demo.
+    time_scale: f64,
     context: Context,
     // A lock and not a task: held for one comparison.
     budget: Mutex<(Instant, u32)>,
@@ -75,6 +77,7 @@ impl Guard {
             rules,
             keys,
             on_invalid,
+            time_scale: 1.0,
             context: Context {
                 other_hosts,
                 other_providers,
@@ -82,6 +85,12 @@ impl Guard {
             budget: Mutex::new((Instant::now(), 0)),
             proven: Mutex::default(),
         }
+    }
+
+    /// Expects retries after the provider's delays divided by `time_scale`, as a demo sends them.
+    #[must_use]
+    pub fn scaled(self, time_scale: f64) -> Guard {
+        Guard { time_scale, ..self }
     }
 
     /// Providers that a secret is configured for.
@@ -176,7 +185,10 @@ impl Guard {
             schedule: match provider.schedule() {
                 Schedule::Unknown => None,
                 Schedule::Never => Some(Vec::new()),
-                Schedule::Delays { delays, .. } => Some(delays.clone()),
+                Schedule::Delays { delays, .. } => {
+                    let scaled = delays.iter().map(|d| d.div_f64(self.time_scale));
+                    Some(scaled.collect())
+                }
             },
         }
     }

@@ -3,7 +3,7 @@
 use crate::delivery::{Deliveries, ReplayError};
 use crate::status::Status;
 use crate::tui;
-use capture::{Id, Store};
+use capture::{Delivery, Id, Store};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -35,6 +35,15 @@ impl Inspector {
         &self.deliveries.store
     }
 
+    /// Whether a delivery is of this tunnel: it came to its name, or went to its app. The store may
+    /// hold those of other apps of the same person.
+    pub fn is_ours(&self, delivery: &Delivery) -> bool {
+        let origin = self.deliveries.origin.address().to_string();
+        let status = self.status.borrow();
+        status.name.as_deref() == Some(delivery.endpoint.as_str())
+            || delivery.latest().is_some_and(|a| a.origin == origin)
+    }
+
     /// How the tunnel stands.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
@@ -50,6 +59,17 @@ impl Inspector {
         &self,
         delivery: Id,
     ) -> Result<(u32, tokio::sync::oneshot::Receiver<()>), ReplayError> {
+        if let Some(known) = self.store().delivery(delivery).await?
+            && !self.is_ours(&known)
+        {
+            return Err(ReplayError::Elsewhere {
+                id: delivery,
+                name: known.endpoint.clone(),
+                origin: known
+                    .latest()
+                    .map_or_else(String::new, |a| a.origin.clone()),
+            });
+        }
         let replay = self.deliveries.replay(delivery).await?;
         let attempt = replay.attempt();
         let (done, over) = tokio::sync::oneshot::channel();

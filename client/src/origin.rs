@@ -171,6 +171,16 @@ impl Origin {
         })
     }
 
+    /// Whether anything listens there now.
+    ///
+    /// # Errors
+    ///
+    /// What a connection failed with.
+    pub async fn probe(&self) -> io::Result<()> {
+        // Not kept: a server of one thread would wait for a request on it.
+        self.connect().await.map(drop)
+    }
+
     fn idle_connection(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some((connection, since)) = idle.pop() {

@@ -49,6 +49,14 @@ impl Records {
         if let Some(running) = running(&folder).await {
             return Ok(Records::Running(running));
         }
+        if store.is_some() && !folder.join(capture::FILE_NAME).exists() {
+            let shown = folder.display();
+            return Err(Failure::new(
+                Exit::Configuration,
+                format!("nothing is recorded in {shown}"),
+            )
+            .hint("see --store and ADIT_STORE"));
+        }
         Ok(Records::AtRest(crate::commands::http::open_store(&folder)?))
     }
 
@@ -58,6 +66,17 @@ impl Records {
             Records::Running(running) => running.ca.as_deref(),
             Records::AtRest(_) => None,
         }
+    }
+
+    /// Whether a delivery is of the app that a replay from here would reach.
+    pub fn is_ours(&self, delivery: &Value) -> bool {
+        let Records::Running(running) = self else {
+            return true;
+        };
+        let newest = delivery["attempts"].as_array().and_then(|a| a.last());
+        let origin = newest.and_then(|attempt| attempt["origin"].as_str());
+        delivery["name"].as_str() == running.name.as_deref()
+            || origin == Some(running.origin.as_str())
     }
 
     /// Deliveries, newest last.

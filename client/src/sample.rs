@@ -115,6 +115,9 @@ async fn serve(mut stream: TcpStream, count: &AtomicU32) -> std::io::Result<()> 
     }
 }
 
+/// Failed events are sent again after seconds where CloudVNO waits minutes.
+pub const TIME_SCALE: f64 = 60.0;
+
 /// Between two events at first, and later on.
 const FIRST_PAUSE: Duration = Duration::from_millis(700);
 const LATER_PAUSE: Duration = Duration::from_secs(5);
@@ -143,7 +146,7 @@ pub async fn traffic(url: Url, trust: Trust, secret: Secret) {
                     url: url.clone(),
                     trust: trust.clone(),
                     retry: true,
-                    time_scale: 60.0,
+                    time_scale: TIME_SCALE,
                 };
                 match n {
                     3 => tampered(&sender, &body).await,

@@ -170,6 +170,9 @@ pub struct Running {
     pub name: Option<String>,
     /// See `name`.
     pub url: Option<String>,
+    /// Where its requests go.
+    #[serde(default)]
+    pub origin: String,
     /// The certificate to trust for `url`, when it is a private CA's.
     pub ca: Option<PathBuf>,
 }

@@ -25,6 +25,12 @@ impl Grant {
             .any(|pattern| matches(pattern, name.as_str()))
     }
 
+    /// A name for a client that asks for none, within the patterns, which are tried in turn.
+    pub fn any_name(&self, round: u32) -> Option<EndpointName> {
+        let turn = usize::try_from(round).unwrap_or(0) % self.patterns.len().max(1);
+        crate::names::random_within(self.patterns.get(turn)?, round)
+    }
+
     /// The patterns, for a message.
     pub fn patterns(&self) -> String {
         self.patterns.join(", ")

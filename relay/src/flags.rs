@@ -499,7 +499,7 @@ fn token(command: Token) -> Result<(), Failure> {
                     "names have a-z, digits and hyphens; * stands for any run of them: --name 'alice-*'",
                 ));
             }
-            let (store, _) = open_store(state)?;
+            let (store, folder) = open_store(state)?;
             let expires = expires
                 .map(|e| unix_now().saturating_add(i64::try_from(e.as_secs()).unwrap_or(i64::MAX)));
             let (token, row) = new_token(&name, patterns, max_tunnels, expires).map_err(failed)?;
@@ -514,7 +514,13 @@ fn token(command: Token) -> Result<(), Failure> {
                 println!("{}", json!({ "name": name, "token": token }));
             } else {
                 println!("{token}");
-                eprintln!("Shown once. On the laptop: ADIT_TOKEN=… client http 3000 --relay HOST");
+                let ca = match folder.join("ca.pem").exists() {
+                    true => " --relay-ca ca.pem",
+                    false => "",
+                };
+                eprintln!(
+                    "Shown once. On the laptop: ADIT_TOKEN=… client http 3000 --relay HOST{ca}"
+                );
             }
         }
         Token::List { json, state } => {

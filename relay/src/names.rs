@@ -1,4 +1,4 @@
-//! Names for those who ask for none: an adjective and an animal.
+//! Names for those who ask for none: an adjective and an animal, within what their token allows.
 
 use wire::EndpointName;
 
@@ -22,6 +22,23 @@ const ANIMALS: [&str; 64] = [
     "wren",
 ];
 
+/// A name that `pattern` allows: the pattern itself, or with a random name for its first `*`.
+/// `None` where that is no name.
+pub fn random_within(pattern: &str, round: u32) -> Option<EndpointName> {
+    let Some((before, after)) = pattern.split_once('*') else {
+        return EndpointName::parse(pattern).ok();
+    };
+    let after = after.replace('*', "");
+    let hyphen = |joined: bool| if joined { "-" } else { "" };
+    let text = format!(
+        "{before}{}{}{}{after}",
+        hyphen(!before.is_empty() && !before.ends_with('-')),
+        random(round),
+        hyphen(!after.is_empty() && !after.starts_with('-')),
+    );
+    EndpointName::parse(&text).ok()
+}
+
 /// A random name: one of 4,096 in the first rounds, with three digits in the later ones.
 pub fn random(round: u32) -> EndpointName {
     let mut bytes = [0; 4];
@@ -37,4 +54,29 @@ pub fn random(round: u32) -> EndpointName {
     // Letters, digits and inner hyphens, far below 63: always a name.
     EndpointName::parse(&format!("{adjective}-{animal}{digits}"))
         .expect("adjective-animal is a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_within_its_pattern() {
+        let name = |pattern| random_within(pattern, 0).map(|name| name.to_string());
+        assert_eq!(name("shop"), Some("shop".into()));
+        for (pattern, begin, end) in [
+            ("*", "", ""),
+            ("bob-*", "bob-", ""),
+            ("bob*", "bob-", ""),
+            ("*-dev", "", "-dev"),
+            ("a*b*c", "a-", "-bc"),
+        ] {
+            let name = name(pattern).expect(pattern);
+            assert!(
+                name.starts_with(begin) && name.ends_with(end),
+                "{pattern} {name}"
+            );
+        }
+        assert_eq!(name("-*"), None);
+    }
 }

@@ -333,7 +333,9 @@ impl Attending<'_> {
         }
         let mut last = None;
         for round in 0..20 {
-            let name = crate::names::random(round);
+            let Some(name) = self.grant.any_name(round) else {
+                continue;
+            };
             match self.take(name, 0).await {
                 Ok(name) => return Ok(name),
                 Err(denied) => last = Some(denied),

@@ -3,7 +3,7 @@
 use super::http::{Http, serve, up};
 use crate::failure::{Exit, Failure};
 use crate::http::{Trust, Url};
-use crate::sample::{SampleApp, traffic};
+use crate::sample::{SampleApp, TIME_SCALE, traffic};
 use clap::Args;
 use signature::Secret;
 
@@ -39,6 +39,7 @@ pub async fn run(flags: Demo) -> Result<(), Failure> {
         name: Some(String::from("demo")),
         // What the demo shows is not the user's traffic.
         store: Some(String::from("off")),
+        time_scale: Some(TIME_SCALE),
         plain: flags.plain,
         json: flags.json,
         ..Http::default()

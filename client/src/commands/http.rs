@@ -93,6 +93,9 @@ pub struct Http {
     /// Serve the embedded relay on ADDR [default: 127.0.0.1:8443, next free if taken]
     #[arg(long, value_name = "ADDR", conflicts_with = "relay")]
     pub embedded_listen: Option<SocketAddr>,
+    /// Of the demo: how much faster its provider retries.
+    #[arg(skip)]
+    pub time_scale: Option<f64>,
     /// Print one line per change instead of the terminal UI
     #[arg(long, conflicts_with = "json")]
     pub plain: bool,
@@ -148,7 +151,7 @@ pub struct Up {
     online: agent::Online,
     relay: Option<Relay>,
     tips: tui::Tips,
-    warning: Option<&'static str>,
+    warnings: Vec<String>,
     web: Option<(tokio::net::TcpListener, Running, PathBuf)>,
 }
 
@@ -250,10 +253,19 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
         None => String::new(),
     };
 
-    let warning = (guard.on_invalid == OnInvalid::Reject && !guard.has_rules()).then_some(
-        "requests without a signature pass: say what must be signed with --verify [PATH=]PROVIDER",
-    );
+    let mut warnings = Vec::new();
+    if guard.on_invalid == OnInvalid::Reject && !guard.has_rules() {
+        warnings.push(String::from(
+            "requests without a signature pass: say what must be signed with --verify [PATH=]PROVIDER",
+        ));
+    }
     let origin = Origin::new(address);
+    if let Ok(Err(error)) = tokio::time::timeout(PROBE, origin.probe()).await {
+        warnings.push(format!(
+            "nothing listens on {} yet ({error}): senders get 502 until your app runs",
+            origin.address().authority()
+        ));
+    }
     let forwarding = forwarding(&flags)?;
     let secrets_known = guard.secrets();
     let deliveries = Arc::new(Deliveries {
@@ -289,9 +301,10 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
         target,
         key: Arc::new(state.key()?),
         token,
-        name: wanted
-            .clone()
-            .or_else(|| state.name(&relay_key, &origin_text)),
+        name: match &wanted {
+            Some(name) => Some(name.clone()),
+            None => remembered_name(&state, folder.as_deref(), &relay_key, &origin_text).await,
+        },
         deliveries,
         status,
     };
@@ -307,6 +320,7 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
                 pid: std::process::id(),
                 name: Some(online.name.clone()),
                 url: Some(online.url.clone()),
+                origin: origin_text.clone(),
                 ca: ca.clone(),
             };
             Some((
@@ -337,9 +351,32 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
         online,
         relay,
         tips,
-        warning,
+        warnings,
         web,
     })
+}
+
+/// The name that this origin had before, unless another client of this laptop has it right now:
+/// asking for it would take it from there.
+async fn remembered_name(
+    state: &State,
+    folder: Option<&Path>,
+    relay: &str,
+    origin: &str,
+) -> Option<String> {
+    let name = state.name(relay, origin)?;
+    for (_, running) in Running::all(folder.unwrap_or_else(|| state.folder())) {
+        let same = running.name.as_deref() == Some(name.as_str());
+        if same
+            && tokio::net::TcpStream::connect(running.address)
+                .await
+                .is_ok()
+        {
+            eprintln!("note: another client has the name {name}; asking for another one");
+            return None;
+        }
+    }
+    Some(name)
 }
 
 /// Makes the first session. A name that was only remembered may be taken by now: then any will do.
@@ -356,6 +393,9 @@ async fn connect(agent: &Agent, any_name_will_do: bool) -> Result<agent::Online,
     }
     Err(agent::failure(&error, &agent.target).await)
 }
+
+/// A local app answers at once; one elsewhere may take longer, and is not waited for.
+const PROBE: Duration = Duration::from_millis(300);
 
 /// How long the face has to write what is true at the end.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -380,7 +420,7 @@ pub async fn serve(
         online,
         relay,
         tips,
-        warning,
+        warnings,
         web,
         ..
     } = up;
@@ -410,12 +450,12 @@ pub async fn serve(
         let mut face = std::pin::pin!(async {
             match face {
                 Face::Lines(style) => {
-                    if let Some(warning) = warning {
+                    for warning in warnings {
                         eprintln!("warning: {warning}");
                     }
                     plain::run(style, store.clone(), status).await
                 }
-                Face::Screen => screen(&inspector, status, tips, warning).await,
+                Face::Screen => screen(&inspector, status, tips, warnings).await,
             }
         });
         tokio::select! {
@@ -462,15 +502,16 @@ async fn screen(
     inspector: &Inspector,
     mut status: watch::Receiver<Status>,
     tips: tui::Tips,
-    warning: Option<&'static str>,
+    warnings: Vec<String>,
 ) -> std::io::Result<()> {
     let (to, inputs) = mpsc::channel(1024);
-    if let Some(warning) = warning {
+    for warning in warnings {
         // The channel is new and has room.
         let _ = to.try_send(tui::Input::Notice(format!("warning: {warning}")));
     }
     let store = inspector.store().clone();
-    let (deliveries, mut feed) = store.watch();
+    let (mut deliveries, mut feed) = store.watch();
+    deliveries.retain(|delivery| inspector.is_ours(delivery));
     let start = tui::Start {
         status: status.borrow_and_update().clone(),
         deliveries,
@@ -478,6 +519,7 @@ async fn screen(
         color: std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
     };
     let mut feeder = JoinSet::new();
+    let ours = inspector.clone();
     let mut health = store.health_changes();
     feeder.spawn(async move {
         loop {
@@ -500,10 +542,14 @@ async fn screen(
                     Err(_) => return,
                 },
                 change = feed.next() => match change {
-                    Change::Changed(delivery) => tui::Input::Changed(delivery),
+                    Change::Changed(delivery) if ours.is_ours(&delivery) => {
+                        tui::Input::Changed(delivery)
+                    }
+                    Change::Changed(_) => continue,
                     Change::Removed(id) => tui::Input::Removed(id),
                     Change::Reset => {
-                        let (all, next) = store.watch();
+                        let (mut all, next) = store.watch();
+                        all.retain(|delivery| ours.is_ours(delivery));
                         feed = next;
                         tui::Input::Reset(all)
                     }
@@ -632,6 +678,9 @@ fn guard(
         let named = secret
             .split_once('=')
             .filter(|(name, _)| catalogue.get(name).is_some());
+        if let (None, Some((name, _))) = (named, secret.split_once('=')) {
+            refuse_slip(&catalogue, name)?;
+        }
         match (named, rules.as_slice()) {
             (Some((provider, source)), _) => sources.push((provider.to_owned(), source.to_owned())),
             // One provider is checked: the secret is its.
@@ -720,7 +769,20 @@ fn guard(
     if let Ok(address) = Address::parse(&flags.origin) {
         other_hosts.push(address.authority());
     }
-    Ok(Guard::new(catalogue, rules, keys, on_invalid, other_hosts))
+    let guard = Guard::new(catalogue, rules, keys, on_invalid, other_hosts);
+    Ok(guard.scaled(flags.time_scale.unwrap_or(1.0)))
+}
+
+/// Refuses what was meant as a provider's name and has a slip in it. What is far from every name
+/// is the beginning of a secret.
+fn refuse_slip(catalogue: &Catalogue, name: &str) -> Result<(), Failure> {
+    let near = |provider: &signature::Provider| {
+        name.len() > 3 && strsim::damerau_levenshtein(name, provider.name()) <= 2
+    };
+    match catalogue.iter().any(near) {
+        true => Err(unknown_provider(catalogue, name)),
+        false => Ok(()),
+    }
 }
 
 /// A provider that is not in the catalogue, with the nearest that is.

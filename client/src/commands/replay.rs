@@ -67,7 +67,15 @@ pub async fn run(flags: Replay) -> Result<(), Failure> {
             failed_only: flags.failed,
             text: flags.filter.clone(),
         };
-        let found = records.list(query).await?;
+        let mut found = records.list(query).await?;
+        let all = found.len();
+        found.retain(|delivery| records.is_ours(delivery));
+        if found.len() < all {
+            eprintln!(
+                "note: {} of another app were left out; replay them from its own client",
+                all - found.len()
+            );
+        }
         ids.extend(
             found
                 .iter()

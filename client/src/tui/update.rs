@@ -345,6 +345,16 @@ fn act(model: &mut Model, message: Message) -> Vec<Effect> {
         }
         Message::CopyMenu if model.current().is_some() => model.overlay = Some(Overlay::Copy),
         Message::CopyMenu => {}
+        Message::CopyInspector => {
+            return match model.status.inspector.clone() {
+                Some(link) => {
+                    let said = format!("copied, open it in a browser: {link}");
+                    model.say(Mood::Good, &said);
+                    vec![Effect::Copy(link)]
+                }
+                None => say(model, "the web inspector is off (--inspect off)"),
+            };
+        }
         Message::CopyPublicUrl => {
             let url = model.status.url.clone();
             return match url {

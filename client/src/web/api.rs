@@ -262,7 +262,8 @@ struct Events {
 
 impl Events {
     fn new(served: Served, snapshot: Option<usize>) -> Events {
-        let (deliveries, feed) = served.inspector.store().watch();
+        let (mut deliveries, feed) = served.inspector.store().watch();
+        deliveries.retain(|delivery| served.inspector.is_ours(delivery));
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.reset();
@@ -287,28 +288,33 @@ impl Events {
         if let Some(event) = self.ready.pop_front() {
             return Some(event);
         }
-        tokio::select! {
-            change = self.feed.next() => match change {
-                Change::Changed(delivery) => Some(
-                    Event::default()
-                        .event("delivery")
-                        .data(json::delivery(&delivery).to_string()),
-                ),
-                Change::Removed(id) => {
-                    Some(Event::default().event("removed").data(id.to_string()))
-                }
-                Change::Reset => {
-                    let (deliveries, feed) = self.served.inspector.store().watch();
-                    self.feed = feed;
-                    self.ready.extend(self.snapshot_of(&deliveries));
-                    // A browser drops an event without data.
-                    Some(Event::default().event("reset").data("{}"))
-                }
-                Change::Closed => None,
-            },
-            Ok(()) = self.status.changed() => Some(self.status()),
-            Ok(()) = self.health.changed() => Some(self.status()),
-            _ = self.beat.tick() => Some(self.status()),
+        loop {
+            return tokio::select! {
+                change = self.feed.next() => match change {
+                    // Of another app of the same person.
+                    Change::Changed(delivery) if !self.served.inspector.is_ours(&delivery) => continue,
+                    Change::Changed(delivery) => Some(
+                        Event::default()
+                            .event("delivery")
+                            .data(json::delivery(&delivery).to_string()),
+                    ),
+                    Change::Removed(id) => {
+                        Some(Event::default().event("removed").data(id.to_string()))
+                    }
+                    Change::Reset => {
+                        let (mut deliveries, feed) = self.served.inspector.store().watch();
+                        deliveries.retain(|d| self.served.inspector.is_ours(d));
+                        self.feed = feed;
+                        self.ready.extend(self.snapshot_of(&deliveries));
+                        // A browser drops an event without data.
+                        Some(Event::default().event("reset").data("{}"))
+                    }
+                    Change::Closed => None,
+                },
+                Ok(()) = self.status.changed() => Some(self.status()),
+                Ok(()) = self.health.changed() => Some(self.status()),
+                _ = self.beat.tick() => Some(self.status()),
+            };
         }
     }
 
@@ -510,6 +516,7 @@ mod tests {
                 pid: 1,
                 name: None,
                 url: None,
+                origin: String::new(),
                 ca: None,
             };
             let router = router(inspector.clone(), Arc::new(running));

@@ -365,6 +365,7 @@ mod tests {
                 pid: 1,
                 name: None,
                 url: None,
+                origin: String::new(),
                 ca: None,
             };
             let router = Router::new()

@@ -143,12 +143,7 @@ impl Dialer {
     /// [`DialError`]: that of the first address; where both transports were tried, that of TCP,
     /// unless QUIC's tells more.
     pub async fn dial(&self, target: &Target, transport: Transport) -> Result<Session, DialError> {
-        let addresses: Vec<SocketAddr> =
-            tokio::net::lookup_host((target.host.as_str(), target.port))
-                .await
-                .map_err(|error| DialError::Resolve(target.host.clone(), error))?
-                .take(4)
-                .collect();
+        let addresses = addresses(target).await?;
         match transport {
             Transport::Quic => self.over_quic(target, &addresses).await,
             Transport::Tcp => self.over_tcp(target, &addresses).await,
@@ -274,6 +269,22 @@ impl Dialer {
         };
         Ok(Session::quic(connection, Some(endpoint)))
     }
+}
+
+/// At most four addresses of a relay. `localhost` and names under it are loopback, whatever a
+/// resolver says (RFC 6761, 6.3).
+async fn addresses(target: &Target) -> Result<Vec<SocketAddr>, DialError> {
+    let host = target.host.as_str();
+    if host == "localhost" || host.ends_with(".localhost") {
+        return Ok(vec![
+            (Ipv4Addr::LOCALHOST, target.port).into(),
+            (Ipv6Addr::LOCALHOST, target.port).into(),
+        ]);
+    }
+    let found = tokio::net::lookup_host((host, target.port))
+        .await
+        .map_err(|error| DialError::Resolve(target.host.clone(), error))?;
+    Ok(found.take(4).collect())
 }
 
 const NO_ALPN: &str = "it does not offer the protocol adit/1";

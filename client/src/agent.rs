@@ -71,6 +71,14 @@ pub struct Online {
     pub url: String,
 }
 
+/// A session without a name.
+struct Joined {
+    session: Session,
+    control: Control,
+    /// The relay's number of it.
+    id: u64,
+}
+
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -133,8 +141,32 @@ impl Agent {
         name: Option<String>,
         replaces: u64,
     ) -> Result<Online, ConnectError> {
+        let joined = self.join(transport).await?;
+        self.bind(joined, name, replaces).await
+    }
+
+    async fn join(&self, transport: Transport) -> Result<Joined, ConnectError> {
         let session = self.dialer.dial(&self.target, transport).await?;
-        let (mut control, welcome) = tunnel::join(&session, &self.key, &self.token, AGENT).await?;
+        let (control, welcome) = tunnel::join(&session, &self.key, &self.token, AGENT).await?;
+        Ok(Joined {
+            session,
+            control,
+            id: welcome.session,
+        })
+    }
+
+    /// Gets a session its name.
+    async fn bind(
+        &self,
+        joined: Joined,
+        name: Option<String>,
+        replaces: u64,
+    ) -> Result<Online, ConnectError> {
+        let Joined {
+            session,
+            mut control,
+            id,
+        } = joined;
         let bind = Bind {
             id: 1,
             name: name.unwrap_or_default(),
@@ -149,7 +181,7 @@ impl Agent {
             Message::Bound(bound) => Ok(Online {
                 session,
                 control,
-                id: welcome.session,
+                id,
                 name: bound.name,
                 url: bound.url,
             }),
@@ -190,9 +222,9 @@ impl Agent {
                     online = *better;
                     continue;
                 }
-                Left::Drained(session) => {
+                Left::Drained(session, why) => {
                     drained.spawn(session.finish());
-                    String::from("the relay is restarting")
+                    why
                 }
                 Left::Ended(Ended::ByPeer(Close::REPLACED, name)) => {
                     return Some(
@@ -245,8 +277,9 @@ impl Agent {
                 biased;
                 message = control.recv() => match message {
                     Ok(Message::Drain(_)) => {
-                        self.show(State::Draining, Some(String::from("the relay is restarting")));
-                        return Left::Drained(self.draining(session, control, exchanges));
+                        let why = String::from("the relay is restarting");
+                        self.show(State::Draining, Some(why.clone()));
+                        return Left::Drained(self.draining(session, control, exchanges), why);
                     }
                     Ok(_) => session.close(Close::PROTOCOL, "not expected after Bound"),
                     Err(HandshakeError::Ended(ended)) => return Left::Ended(ended),
@@ -261,7 +294,14 @@ impl Agent {
                 },
                 better = &mut up, if below => {
                     let draining = self.draining(session, control, exchanges);
-                    return Left::MovedUp(Box::new(better), draining);
+                    return match better {
+                        Ok(better) => Left::MovedUp(Box::new(better), draining),
+                        Err(error) => {
+                            let why = error.to_string();
+                            self.show(State::Draining, Some(why.clone()));
+                            Left::Drained(draining, why)
+                        }
+                    };
                 }
                 Some(_) = exchanges.join_next(), if !exchanges.is_empty() => {}
                 _ = rtt.tick() => {
@@ -291,13 +331,14 @@ impl Agent {
     }
 
     /// Tries QUIC until it works, less and less often, and takes the name over from session `id`.
-    async fn move_up(&self, id: u64) -> Online {
+    /// Fails when the name was asked for and no answer came: then it may lead to neither.
+    async fn move_up(&self, id: u64) -> Result<Online, ConnectError> {
         let mut wait = FIRST_MOVE_UP;
         loop {
             tokio::time::sleep(wait.mul_f64(0.5 + chance() / 2.0)).await;
             wait = (wait * 2).min(LONGEST_MOVE_UP);
-            match self.session(Transport::Quic, self.name.clone(), id).await {
-                Ok(online) => return online,
+            match self.join(Transport::Quic).await {
+                Ok(joined) => return self.bind(joined, self.name.clone(), id).await,
                 Err(error) => tracing::debug!(%error, "QUIC does not work yet"),
             }
         }
@@ -364,8 +405,8 @@ impl Agent {
 enum Left {
     /// The session is over.
     Ended(Ended),
-    /// The relay asked to dial again; what runs may finish.
-    Drained(Box<Draining>),
+    /// It is time to dial again, and why; what runs may finish.
+    Drained(Box<Draining>, String),
     /// A session over QUIC has taken over; what runs over TCP may finish.
     MovedUp(Box<Online>, Box<Draining>),
 }

@@ -65,6 +65,14 @@ pub struct Setup {
 impl Setup {
     /// The secret that signs and verifies in tests.
     pub const SECRET: &str = "the-secret-of-the-tests";
+
+    /// The usual one, over `transport`.
+    pub fn over(transport: Transport) -> Setup {
+        Setup {
+            transport,
+            ..Setup::default()
+        }
+    }
 }
 
 impl Default for Setup {

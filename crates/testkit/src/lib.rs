@@ -1,13 +1,15 @@
 //! A whole world in one process: sender, relay, link, client and app, for tests that tell a story.
 //!
 //! ```text
-//! Sender ── TCP, TLS ──► Relay ◄── UDP ── Link ── UDP ── Client ── TCP ──► Origin
-//! exact bytes                        hold, cut, delay                      exact bytes, as scripted
+//! Sender ── TCP, TLS ──► Relay ◄── UDP, TCP ── Link ── UDP, TCP ── Client ── TCP ──► Origin
+//! exact bytes                             hold, cut, delay                    exact bytes, as scripted
 //! ```
 //!
 //! [`World`] puts them together. Relay and client each live in a [`process::Process`]: stopped in order, or
 //! killed without a goodbye, and started again on the same ports and folders. Everything listens on
 //! loopback, on ports that the kernel chose, and ends when it is dropped.
+//!
+//! Stories about the tunnel are told once and run over both its transports: see [`over_both`].
 //!
 //! Nothing here sleeps to wait: a test awaits an event, and [`soon`] fails it when none comes. HTTP
 //! is read by a parser of its own: a fault in the product's must not hide itself.
@@ -32,6 +34,27 @@ pub use sender::{Sender, Wire, cloudvno};
 pub use world::World;
 
 use std::time::Duration;
+
+/// Makes two tests of each story, `quic::story` and `tcp::story`. A story is an async function that
+/// takes a [`tunnel::Transport`].
+#[macro_export]
+macro_rules! over_both {
+    ($($story:ident),* $(,)?) => {
+        mod quic {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story(tunnel::Transport::Quic).await;
+            })*
+        }
+
+        mod tcp {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story(tunnel::Transport::Tcp).await;
+            })*
+        }
+    };
+}
 
 /// How long a test waits for something that should happen at once or, where a dead peer has to be
 /// noticed first, within some seconds. Generous: two slow cores share the whole suite.

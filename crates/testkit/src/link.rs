@@ -1,12 +1,15 @@
-//! The network between client and relay: UDP that can be held, delayed and cut.
+//! The network between client and relay: UDP and TCP that can be held, delayed and cut.
 
 use crate::process::Process;
 use socket2::SockRef;
 use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -16,6 +19,18 @@ const QUEUE: usize = 4096;
 
 /// The largest UDP payload.
 const PACKET: usize = 65_535;
+
+/// Bytes of a TCP connection that are carried at once.
+const PIECE: usize = 64 * 1024;
+
+/// The same where the link is slow.
+const SLOW_PIECE: usize = 2 * 1024;
+
+/// What the kernel may take in of a slow connection: as if it were on a long cable.
+const SLOW_QUEUE: usize = 64 * 1024;
+
+/// As on Ethernet. Loopback's 64 KiB do not fit into [`SLOW_QUEUE`].
+const SEGMENT: u32 = 1400;
 
 /// Which way packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +47,7 @@ pub struct Link {
     address: SocketAddr,
     to_relay: watch::Sender<Way>,
     to_client: watch::Sender<Way>,
+    udp: watch::Sender<bool>,
     flows: Arc<Mutex<Flows>>,
     _process: Process,
 }
@@ -40,6 +56,8 @@ pub struct Link {
 struct Way {
     state: State,
     delay: Duration,
+    /// Bytes a second of each TCP connection; 0 for as many as it takes.
+    rate: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,13 +89,18 @@ impl Link {
         let open = Way {
             state: State::Open,
             delay: Duration::ZERO,
+            rate: 0,
         };
         let (to_relay, up) = watch::channel(open);
         let (to_client, down) = watch::channel(open);
         let flows = Arc::new(Mutex::new(Flows::new()));
         let near = Arc::clone(&flows);
-        let socket = process.run(async { Arc::new(socket().await) }).await;
+        let (udp, lets_udp) = watch::channel(true);
+        let (listener, socket) = process.run(sockets()).await;
         let address = socket.local_addr().expect("a bound socket has an address");
+        process
+            .handle()
+            .spawn(carry_tcp(listener, relay, up.clone(), down.clone()));
         process.handle().spawn(async move {
             let mut tasks = JoinSet::new();
             let (up_to, up_from) = mpsc::channel(QUEUE);
@@ -89,6 +112,9 @@ impl Link {
                 let Ok((len, client)) = socket.recv_from(&mut buf).await else {
                     continue;
                 };
+                if !*lets_udp.borrow() {
+                    continue;
+                }
                 let known = near.lock().expect("not poisoned").get(&client).cloned();
                 let flow = match known {
                     Some(flow) => flow,
@@ -114,6 +140,7 @@ impl Link {
             address,
             to_relay,
             to_client,
+            udp,
             flows,
             _process: process,
         }
@@ -124,7 +151,8 @@ impl Link {
         self.address
     }
 
-    /// Loses every packet, those under way too.
+    /// Loses every packet, those under way too. TCP sends again what was lost once the link is open:
+    /// its bytes wait.
     pub fn cut(&self) {
         self.cut_one(Direction::ToRelay);
         self.cut_one(Direction::ToClient);
@@ -154,6 +182,18 @@ impl Link {
         self.to_client.send_modify(|way| way.delay = delay);
     }
 
+    /// Lets no UDP through, as many a firewall; or lets it through again.
+    pub fn let_udp_through(&self, lets: bool) {
+        self.udp.send_replace(lets);
+    }
+
+    /// Carries no more than so many bytes a second of each TCP connection, each way. For
+    /// connections to come.
+    pub fn slow(&self, rate: u32) {
+        self.to_relay.send_modify(|way| way.rate = rate);
+        self.to_client.send_modify(|way| way.rate = rate);
+    }
+
     /// Gives every client another address towards the relay, as when a laptop changes networks.
     pub fn change_addresses(&self) {
         self.flows.lock().expect("not poisoned").clear();
@@ -163,6 +203,81 @@ impl Link {
         match direction {
             Direction::ToRelay => &self.to_relay,
             Direction::ToClient => &self.to_client,
+        }
+    }
+}
+
+/// A TCP and a UDP socket on one port.
+async fn sockets() -> (TcpListener, Arc<UdpSocket>) {
+    loop {
+        let any = (Ipv4Addr::LOCALHOST, 0);
+        let tcp = TcpListener::bind(any).await.expect("a socket on loopback");
+        let address = tcp.local_addr().expect("a bound socket has an address");
+        let _ = SockRef::from(&tcp).set_tcp_mss(SEGMENT);
+        // The port may be in use for UDP.
+        if let Ok(udp) = UdpSocket::bind(address).await {
+            let _ = SockRef::from(&udp).set_recv_buffer_size(4 * 1024 * 1024);
+            return (tcp, Arc::new(udp));
+        }
+    }
+}
+
+/// Accepts TCP connections for the relay and carries them.
+async fn carry_tcp(
+    listener: TcpListener,
+    relay: SocketAddr,
+    up: watch::Receiver<Way>,
+    down: watch::Receiver<Way>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((near, _)) = listener.accept().await else {
+            continue;
+        };
+        while connections.try_join_next().is_some() {}
+        let (up, down) = (up.clone(), down.clone());
+        connections.spawn(async move {
+            let far = TcpSocket::new_v4()?;
+            SockRef::from(&far).set_tcp_mss(SEGMENT)?;
+            if down.borrow().rate != 0 {
+                SockRef::from(&far).set_recv_buffer_size(SLOW_QUEUE)?;
+                SockRef::from(&near).set_recv_buffer_size(SLOW_QUEUE)?;
+            }
+            let far = far.connect(relay).await?;
+            near.set_nodelay(true)?;
+            far.set_nodelay(true)?;
+            let (near_read, near_write) = near.into_split();
+            let (far_read, far_write) = far.into_split();
+            // When one direction breaks, so does the other.
+            tokio::try_join!(
+                pump(near_read, far_write, up),
+                pump(far_read, near_write, down)
+            )?;
+            io::Result::Ok(())
+        });
+    }
+}
+
+/// Carries one direction of a TCP connection to its end.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut way: watch::Receiver<Way>,
+) -> io::Result<()> {
+    let mut buf = vec![0; PIECE];
+    loop {
+        let slow = way.borrow().rate != 0;
+        let room = if slow { SLOW_PIECE } else { PIECE };
+        let len = from.read(&mut buf[..room]).await?;
+        let now = way.wait_for(|way| way.state == State::Open).await;
+        let Way { delay, rate, .. } = *now.map_err(|_| io::ErrorKind::BrokenPipe)?;
+        tokio::time::sleep(delay).await;
+        if len == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buf[..len]).await?;
+        if rate != 0 {
+            tokio::time::sleep(Duration::from_secs_f64(len as f64 / f64::from(rate))).await;
         }
     }
 }

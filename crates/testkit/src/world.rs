@@ -7,6 +7,7 @@ use crate::relay::{RelayHouse, RelaySetup};
 use crate::sender::{Sender, Wire};
 use crate::{Answer, cloudvno, soon};
 use client::agent::ConnectError;
+use tunnel::Transport;
 
 /// A relay, a link to it, and an app. Clients come with [`World::client`].
 #[derive(Debug)]
@@ -19,12 +20,22 @@ pub struct World {
     pub origin: Origin,
     /// Sends to the relay.
     pub sender: Sender,
+    /// Over what [`World::client`] comes.
+    pub transport: Transport,
 }
 
 impl World {
     /// A world whose relay needs no tokens.
     pub async fn start() -> World {
         World::with(RelaySetup::Open, Origin::start()).await
+    }
+
+    /// The same, for clients that come over `transport`.
+    pub async fn over(transport: Transport) -> World {
+        World {
+            transport,
+            ..World::start().await
+        }
     }
 
     /// A world with this relay and app.
@@ -37,6 +48,7 @@ impl World {
             link,
             origin,
             sender,
+            transport: Transport::Quic,
         }
     }
 
@@ -46,7 +58,9 @@ impl World {
     ///
     /// When it gets no session.
     pub async fn client(&self) -> Client {
-        self.client_with(Setup::default()).await.expect("a session")
+        self.client_with(Setup::over(self.transport))
+            .await
+            .expect("a session")
     }
 
     /// A client that is set up otherwise.

@@ -1,6 +1,19 @@
 //! What HTTP/1 carries from sender to app and back, and what stays behind.
 
 use testkit::{End, Gate, Script, World, field};
+use tunnel::Transport;
+
+testkit::over_both! {
+    chunks_and_trailers_pass_both_ways,
+    any_method_and_any_bytes_pass,
+    a_cut_answer_is_seen_as_a_cut,
+    an_app_killed_inside_its_answer_is_seen_as_a_cut,
+    an_answer_before_the_end_of_the_request_reaches_the_sender,
+    an_app_may_answer_while_it_still_reads,
+    a_websocket_carries_raw_bytes_both_ways_and_ends_one_side_at_a_time,
+    a_websocket_ends_for_one_when_the_other_leaves,
+    early_hints_pass_before_the_answer,
+}
 
 const WEBSOCKET: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
@@ -255,9 +268,8 @@ async fn head_204_and_304_have_no_body_and_keep_the_connection() {
     );
 }
 
-#[tokio::test]
-async fn early_hints_pass_before_the_answer() {
-    let world = World::start().await;
+async fn early_hints_pass_before_the_answer(transport: Transport) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let gate = Gate::default();
     let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nlink: </b.css>\r\n\r\n";
@@ -361,9 +373,8 @@ async fn a_refusal_instead_of_100_reaches_the_sender() {
     assert_eq!(wire.answer().await.status, 417);
 }
 
-#[tokio::test]
-async fn chunks_and_trailers_pass_both_ways() {
-    let world = World::start().await;
+async fn chunks_and_trailers_pass_both_ways(transport: Transport) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let host = world.host();
     world.origin.next(Script::raw(
@@ -408,9 +419,8 @@ async fn a_get_keeps_its_body() {
     }
 }
 
-#[tokio::test]
-async fn any_method_and_any_bytes_pass() {
-    let world = World::start().await;
+async fn any_method_and_any_bytes_pass(transport: Transport) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let host = world.host();
     let body: Vec<u8> = (0..=255).collect();
@@ -447,9 +457,8 @@ async fn a_body_that_ends_with_the_apps_connection_is_whole() {
     }
 }
 
-#[tokio::test]
-async fn a_cut_answer_is_seen_as_a_cut() {
-    let world = World::start().await;
+async fn a_cut_answer_is_seen_as_a_cut(transport: Transport) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let length = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
@@ -478,9 +487,8 @@ async fn a_cut_answer_is_seen_as_a_cut() {
     }
 }
 
-#[tokio::test]
-async fn an_app_killed_inside_its_answer_is_seen_as_a_cut() {
-    let mut world = World::start().await;
+async fn an_app_killed_inside_its_answer_is_seen_as_a_cut(transport: Transport) {
+    let mut world = World::over(transport).await;
     let _client = world.client().await;
     let length = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
     world.origin.next(Script::raw(length).gone());
@@ -513,9 +521,8 @@ async fn a_connection_that_the_app_closed_between_requests_costs_no_request() {
     }
 }
 
-#[tokio::test]
-async fn an_answer_before_the_end_of_the_request_reaches_the_sender() {
-    let world = World::start().await;
+async fn an_answer_before_the_end_of_the_request_reaches_the_sender(transport: Transport) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let host = world.host();
     world.origin.next(
@@ -536,9 +543,8 @@ async fn an_answer_before_the_end_of_the_request_reaches_the_sender() {
     world.origin.gone().await;
 }
 
-#[tokio::test]
-async fn an_app_may_answer_while_it_still_reads() {
-    let world = World::start().await;
+async fn an_app_may_answer_while_it_still_reads(transport: Transport) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let host = world.host();
     world.origin.next(
@@ -560,9 +566,8 @@ async fn an_app_may_answer_while_it_still_reads() {
     assert_eq!(world.origin.request().await.body, b"halfhalf");
 }
 
-#[tokio::test]
-async fn a_websocket_carries_raw_bytes_both_ways_and_ends_one_side_at_a_time() {
-    let world = World::start().await;
+async fn a_websocket_carries_raw_bytes_both_ways_and_ends_one_side_at_a_time(transport: Transport) {
+    let world = World::over(transport).await;
     let client = world.client().await;
     let host = world.host();
     let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -597,9 +602,8 @@ async fn a_websocket_carries_raw_bytes_both_ways_and_ends_one_side_at_a_time() {
     );
 }
 
-#[tokio::test]
-async fn a_websocket_ends_for_one_when_the_other_leaves() {
-    let mut world = World::start().await;
+async fn a_websocket_ends_for_one_when_the_other_leaves(transport: Transport) {
+    let mut world = World::over(transport).await;
     let _client = world.client().await;
     let host = world.host();
     let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\

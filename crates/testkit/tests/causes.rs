@@ -4,6 +4,13 @@ use capture::Outcome;
 use client::delivery::Forwarding;
 use std::time::Duration;
 use testkit::{Answer, Client, End, Gate, Origin, RelaySetup, Script, Setup, World};
+use tunnel::Transport;
+
+testkit::over_both! {
+    a_client_killed_during_a_request_is_502_tunnel_lost,
+    a_client_stopped_during_a_request_is_502_at_once,
+    a_client_killed_inside_an_answer_is_seen_as_a_cut,
+}
 
 #[tokio::test]
 async fn a_name_that_nobody_has_is_404() {
@@ -166,9 +173,8 @@ async fn a_slow_upload_is_no_timeout() {
     assert_eq!(wire.answer().await.status, 200);
 }
 
-#[tokio::test]
-async fn a_client_killed_during_a_request_is_502_tunnel_lost() {
-    let world = World::start().await;
+async fn a_client_killed_during_a_request_is_502_tunnel_lost(transport: Transport) {
+    let world = World::over(transport).await;
     let client = world.client().await;
     world.origin.next(Script::never());
     let mut wire = world.begin("/").await;
@@ -182,9 +188,8 @@ async fn a_client_killed_during_a_request_is_502_tunnel_lost() {
     is(&world.get("/").await, 503, "client-away");
 }
 
-#[tokio::test]
-async fn a_client_stopped_during_a_request_is_502_at_once() {
-    let world = World::start().await;
+async fn a_client_stopped_during_a_request_is_502_at_once(transport: Transport) {
+    let world = World::over(transport).await;
     let client = world.client().await;
     world.origin.next(Script::never());
     let mut wire = world.begin("/").await;
@@ -196,9 +201,8 @@ async fn a_client_stopped_during_a_request_is_502_at_once() {
     world.origin.gone().await;
 }
 
-#[tokio::test]
-async fn a_client_killed_inside_an_answer_is_seen_as_a_cut() {
-    let world = World::start().await;
+async fn a_client_killed_inside_an_answer_is_seen_as_a_cut(transport: Transport) {
+    let world = World::over(transport).await;
     let client = world.client().await;
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
     world.origin.next(Script::raw(head).gone());

@@ -3,6 +3,18 @@
 use std::time::Duration;
 use testkit::{End, Gate, Script, World};
 use tokio::sync::watch;
+use tunnel::Transport;
+
+testkit::over_both! {
+    a_big_upload_waits_for_a_slow_app_and_arrives_byte_for_byte,
+    a_big_answer_waits_for_a_slow_sender_and_arrives_whole,
+    stalled_readers_stop_nobody_else,
+    uploads_that_an_app_does_not_read_stop_nobody_else,
+    a_sender_that_leaves_cancels_its_request_at_the_app,
+    a_sender_that_leaves_inside_its_body_is_no_whole_request_at_the_app,
+    a_sender_that_leaves_inside_the_answer_stops_the_app,
+    many_senders_at_once_are_each_answered_their_own,
+}
 
 /// A big body.
 const BIG: u64 = 64 * 1024 * 1024;
@@ -15,9 +27,8 @@ const UNDER_WAY: u64 = 32 * 1024 * 1024;
 /// see less under way than there is.
 const STILL: Duration = Duration::from_secs(1);
 
-#[tokio::test]
-async fn a_big_upload_waits_for_a_slow_app_and_arrives_byte_for_byte() {
-    let world = World::start().await;
+async fn a_big_upload_waits_for_a_slow_app_and_arrives_byte_for_byte(transport: Transport) {
+    let world = World::over(transport).await;
     let client = world.client().await;
     let gate = Gate::default();
     world.origin.next(
@@ -71,9 +82,8 @@ async fn a_big_upload_waits_for_a_slow_app_and_arrives_byte_for_byte() {
     );
 }
 
-#[tokio::test]
-async fn a_big_answer_waits_for_a_slow_sender_and_arrives_whole() {
-    let world = World::start().await;
+async fn a_big_answer_waits_for_a_slow_sender_and_arrives_whole(transport: Transport) {
+    let world = World::over(transport).await;
     let client = world.client().await;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BIG}\r\n\r\n");
     world.origin.next(Script::raw(head).many(BIG));
@@ -105,27 +115,31 @@ async fn a_big_answer_waits_for_a_slow_sender_and_arrives_whole() {
     );
 }
 
-#[tokio::test]
-async fn stalled_readers_stop_nobody_else() {
-    let world = World::start().await;
+async fn stalled_readers_stop_nobody_else(transport: Transport) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BIG}\r\n\r\n");
     let mut stalled = Vec::new();
-    for _ in 0..32 {
+    for _ in 0..64 {
         world.origin.next(Script::raw(&head).many(BIG));
         let mut wire = world.begin("/").await;
         assert_eq!(wire.head().await.status, 200);
         stalled.push(wire);
     }
-    standstill(&mut world.origin.sent()).await;
+    let mut sent = world.origin.sent();
+    standstill(&mut sent).await;
+    let waiting = *sent.borrow();
+    assert!(
+        waiting < 64 * UNDER_WAY,
+        "{waiting} bytes while nobody reads"
+    );
     for _ in 0..10 {
         assert_eq!(world.get("/").await.text(), "hello from the app\n");
     }
 }
 
-#[tokio::test]
-async fn uploads_that_an_app_does_not_read_stop_nobody_else() {
-    let world = World::start().await;
+async fn uploads_that_an_app_does_not_read_stop_nobody_else(transport: Transport) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let host = world.host();
     let gate = Gate::default();
@@ -153,9 +167,8 @@ async fn uploads_that_an_app_does_not_read_stop_nobody_else() {
     }
 }
 
-#[tokio::test]
-async fn a_sender_that_leaves_cancels_its_request_at_the_app() {
-    let world = World::start().await;
+async fn a_sender_that_leaves_cancels_its_request_at_the_app(transport: Transport) {
+    let world = World::over(transport).await;
     let client = world.client().await;
     let host = world.host();
     let waiting = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
@@ -179,9 +192,8 @@ async fn a_sender_that_leaves_cancels_its_request_at_the_app() {
     }
 }
 
-#[tokio::test]
-async fn a_sender_that_leaves_inside_its_body_is_no_whole_request_at_the_app() {
-    let world = World::start().await;
+async fn a_sender_that_leaves_inside_its_body_is_no_whole_request_at_the_app(transport: Transport) {
+    let world = World::over(transport).await;
     let client = world.client().await;
     let host = world.host();
     for framing in [
@@ -210,9 +222,8 @@ async fn a_sender_that_leaves_inside_its_body_is_no_whole_request_at_the_app() {
     }
 }
 
-#[tokio::test]
-async fn a_sender_that_leaves_inside_the_answer_stops_the_app() {
-    let world = World::start().await;
+async fn a_sender_that_leaves_inside_the_answer_stops_the_app(transport: Transport) {
+    let world = World::over(transport).await;
     let client = world.client().await;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BIG}\r\n\r\n");
     world.origin.next(Script::raw(head).many(BIG));
@@ -230,9 +241,8 @@ async fn a_sender_that_leaves_inside_the_answer_stops_the_app() {
     assert!(*world.origin.sent().borrow() < BIG);
 }
 
-#[tokio::test]
-async fn many_senders_at_once_are_each_answered_their_own() {
-    let world = World::start().await;
+async fn many_senders_at_once_are_each_answered_their_own(transport: Transport) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let host = world.host();
     let mut senders = tokio::task::JoinSet::new();

@@ -10,15 +10,21 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use tempfile::TempDir;
 use testkit::{Client, Origin, Setup, World, soon};
-use tunnel::{ClientKey, Control, Dialer, Listener, ListenerSecrets, Session, Target};
+use tunnel::{ClientKey, Control, Dialer, Listener, ListenerSecrets, Session, Target, Transport};
 use wire::{
     Abort, Bind, Fields, Frame, Framing, Informational, Length, Message, Preface, RequestHead,
     RequestId, ResponseHead, Scheme, Side, Version,
 };
 
-#[tokio::test]
-async fn an_answer_that_is_not_http_is_502() {
-    let world = World::start().await;
+testkit::over_both! {
+    an_answer_that_is_not_http_is_502,
+    a_body_that_is_not_as_long_as_it_says_is_cut,
+    frames_out_of_place_are_our_fault_and_never_silence,
+    a_client_that_breaks_the_protocol_is_closed_and_others_are_not,
+}
+
+async fn an_answer_that_is_not_http_is_502(transport: Transport) {
+    let world = World::over(transport).await;
     let liar = Liar::attach(&world).await;
     let split = |name: &str, value: &str| head(200, "OK", &[(name, value)], Length::Empty);
     for (what, frame) in [
@@ -49,9 +55,8 @@ async fn an_answer_that_is_not_http_is_502() {
     }
 }
 
-#[tokio::test]
-async fn a_body_that_is_not_as_long_as_it_says_is_cut() {
-    let world = World::start().await;
+async fn a_body_that_is_not_as_long_as_it_says_is_cut(transport: Transport) {
+    let world = World::over(transport).await;
     let liar = Liar::attach(&world).await;
     let ten = || head(200, "OK", &[], Length::Known(10));
     let data = |text: &'static str| Frame::Data(Bytes::from_static(text.as_bytes()));
@@ -84,9 +89,8 @@ async fn a_body_that_is_not_as_long_as_it_says_is_cut() {
     }
 }
 
-#[tokio::test]
-async fn frames_out_of_place_are_our_fault_and_never_silence() {
-    let world = World::start().await;
+async fn frames_out_of_place_are_our_fault_and_never_silence(transport: Transport) {
+    let world = World::over(transport).await;
     let liar = Liar::attach(&world).await;
     for (what, frames, status, cause) in [
         (
@@ -119,9 +123,8 @@ async fn frames_out_of_place_are_our_fault_and_never_silence() {
     }
 }
 
-#[tokio::test]
-async fn a_client_that_breaks_the_protocol_is_closed_and_others_are_not() {
-    let world = World::start().await;
+async fn a_client_that_breaks_the_protocol_is_closed_and_others_are_not(transport: Transport) {
+    let world = World::over(transport).await;
     let honest = world.client().await;
     let mut liar = Liar::attach_as(&world, "other").await;
     liar.control
@@ -323,7 +326,7 @@ impl Liar {
             port: world.link.address().port(),
         };
         let session = dialer
-            .dial(&target, tunnel::Transport::Quic)
+            .dial(&target, world.transport)
             .await
             .expect("a session");
         let key = ClientKey::generate().expect("random bytes");

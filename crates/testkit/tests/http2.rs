@@ -12,12 +12,20 @@ use std::time::Duration;
 use testkit::{Gate, Origin, RelaySetup, Script, World, field, soon};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tunnel::Transport;
+
+testkit::over_both! {
+    a_request_with_trailers_reaches_the_app_and_its_answer_comes_back,
+    a_reset_stream_cancels_the_request_at_the_app_and_no_other,
+    a_cut_answer_is_a_reset_stream,
+    more_requests_at_once_than_an_address_may_hold_are_429_with_retry_after,
+    an_upload_that_the_app_does_not_read_stops_no_other_of_its_connection,
+}
 
 type Body = Channel<Bytes, Infallible>;
 
-#[tokio::test]
-async fn a_request_with_trailers_reaches_the_app_and_its_answer_comes_back() {
-    let world = World::start().await;
+async fn a_request_with_trailers_reaches_the_app_and_its_answer_comes_back(transport: Transport) {
+    let world = World::over(transport).await;
     let client = world.client().await;
     let host = world.host();
     let mut wire = connect(&world).await;
@@ -145,9 +153,8 @@ async fn our_own_answers_say_why() {
     assert_eq!(why(away), (503, HeaderValue::from_static("client-away")));
 }
 
-#[tokio::test]
-async fn a_reset_stream_cancels_the_request_at_the_app_and_no_other() {
-    let world = World::start().await;
+async fn a_reset_stream_cancels_the_request_at_the_app_and_no_other(transport: Transport) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let host = world.host();
     let gate = Gate::default();
@@ -173,9 +180,8 @@ async fn a_reset_stream_cancels_the_request_at_the_app_and_no_other() {
     assert_eq!(waited_for.await.expect("it goes on").status(), 204);
 }
 
-#[tokio::test]
-async fn a_cut_answer_is_a_reset_stream() {
-    let world = World::start().await;
+async fn a_cut_answer_is_a_reset_stream(transport: Transport) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let host = world.host();
     let mut wire = connect(&world).await;
@@ -218,9 +224,10 @@ async fn head_and_204_have_no_body() {
     assert_eq!(collect(none).await.to_bytes(), "");
 }
 
-#[tokio::test]
-async fn an_upload_that_the_app_does_not_read_stops_no_other_of_its_connection() {
-    let world = World::start().await;
+async fn an_upload_that_the_app_does_not_read_stops_no_other_of_its_connection(
+    transport: Transport,
+) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let host = world.host();
     let gate = Gate::default();
@@ -242,9 +249,10 @@ async fn an_upload_that_the_app_does_not_read_stops_no_other_of_its_connection()
 }
 
 /// Waits for the relay's own limit, 10 s.
-#[tokio::test]
-async fn more_requests_at_once_than_an_address_may_hold_are_429_with_retry_after() {
-    let world = World::start().await;
+async fn more_requests_at_once_than_an_address_may_hold_are_429_with_retry_after(
+    transport: Transport,
+) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
     let host = world.host();
     world.origin.always(Script::never());

@@ -6,10 +6,26 @@ use client::status::State;
 use std::time::Duration;
 use testkit::{Client, Direction, Gate, Home, Origin, RelaySetup, Script, Setup, World, soon};
 use tunnel::HandshakeError;
+use tunnel::Transport;
 use wire::RefusedReason;
 
-#[tokio::test]
-async fn a_token_that_is_missing_wrong_or_revoked_is_refused() {
+testkit::over_both! {
+    a_token_that_is_missing_wrong_or_revoked_is_refused,
+    a_token_revoked_while_connected_ends_the_session_for_good,
+    a_name_in_use_is_refused_to_another_key,
+    a_killed_client_takes_its_name_back_at_once,
+    a_second_client_with_the_same_key_replaces_the_first,
+    a_cut_link_is_noticed_by_both_and_mended_with_the_same_url,
+    a_link_cut_in_one_direction_is_noticed_too,
+    what_a_stall_holds_up_arrives_when_it_is_over,
+    a_slow_link_carries_requests_and_says_how_slow,
+    a_relay_killed_and_restarted_has_its_clients_back,
+    a_relay_that_drains_lets_the_request_under_way_finish,
+    a_relay_that_drains_ends_what_takes_longer_than_its_grace,
+    one_session_cannot_serve_anothers_name,
+}
+
+async fn a_token_that_is_missing_wrong_or_revoked_is_refused(transport: Transport) {
     let world = World::with(RelaySetup::Tokens, Origin::start()).await;
     let good = world.relay.add_token("good", "*");
     let revoked = world.relay.add_token("revoked", "*");
@@ -35,7 +51,7 @@ async fn a_token_that_is_missing_wrong_or_revoked_is_refused() {
     ] {
         let setup = Setup {
             token: token.clone(),
-            ..Setup::default()
+            ..Setup::over(transport)
         };
         match world.client_with(setup).await {
             Err(ConnectError::Handshake(HandshakeError::Refused(refused))) => {
@@ -54,7 +70,7 @@ async fn a_token_that_is_missing_wrong_or_revoked_is_refused() {
 
     let setup = Setup {
         token: good,
-        ..Setup::default()
+        ..Setup::over(transport)
     };
     let _client = world
         .client_with(setup)
@@ -91,13 +107,12 @@ async fn a_token_opens_only_the_names_it_is_for() {
     assert_eq!(client.name(), "alice-dev");
 }
 
-#[tokio::test]
-async fn a_token_revoked_while_connected_ends_the_session_for_good() {
+async fn a_token_revoked_while_connected_ends_the_session_for_good(transport: Transport) {
     let world = World::with(RelaySetup::Tokens, Origin::start()).await;
     let token = world.relay.add_token("shop", "*");
     let setup = Setup {
         token,
-        ..Setup::default()
+        ..Setup::over(transport)
     };
     let mut client = world.client_with(setup).await.expect("a session");
     assert_eq!(world.get("/").await.status, 200);
@@ -112,13 +127,12 @@ async fn a_token_revoked_while_connected_ends_the_session_for_good() {
     world.away().await;
 }
 
-#[tokio::test]
-async fn a_name_in_use_is_refused_to_another_key() {
-    let world = World::start().await;
+async fn a_name_in_use_is_refused_to_another_key(transport: Transport) {
+    let world = World::over(transport).await;
     let _client = world.client().await;
 
     let error = refused(
-        world.client_with(Setup::default()).await,
+        world.client_with(Setup::over(transport)).await,
         RefusedReason::NameTaken,
     );
 
@@ -159,10 +173,9 @@ async fn a_name_stays_its_owners_while_he_is_away_and_when_the_relay_restarts() 
     assert_eq!(world.get("/").await.status, 200);
 }
 
-#[tokio::test]
-async fn a_killed_client_takes_its_name_back_at_once() {
-    let world = World::start().await;
-    let setup = Setup::default();
+async fn a_killed_client_takes_its_name_back_at_once(transport: Transport) {
+    let world = World::over(transport).await;
+    let setup = Setup::over(transport);
     world
         .client_with(setup.clone())
         .await
@@ -179,13 +192,12 @@ async fn a_killed_client_takes_its_name_back_at_once() {
     assert_eq!(world.get("/").await.status, 200);
 }
 
-#[tokio::test]
-async fn a_second_client_with_the_same_key_replaces_the_first() {
-    let world = World::start().await;
+async fn a_second_client_with_the_same_key_replaces_the_first(transport: Transport) {
+    let world = World::over(transport).await;
     let home = Home::default();
     let setup = Setup {
         home,
-        ..Setup::default()
+        ..Setup::over(transport)
     };
     let mut first = world.client_with(setup.clone()).await.expect("a session");
     let _second = world.client_with(setup).await.expect("a session");
@@ -211,9 +223,8 @@ async fn whoever_asks_for_no_name_gets_one() {
     assert_eq!(world.sender.send(request).await.status, 200);
 }
 
-#[tokio::test]
-async fn a_cut_link_is_noticed_by_both_and_mended_with_the_same_url() {
-    let world = World::start().await;
+async fn a_cut_link_is_noticed_by_both_and_mended_with_the_same_url(transport: Transport) {
+    let world = World::over(transport).await;
     let mut client = world.client().await;
     let url = client.url().to_owned();
     client
@@ -244,10 +255,9 @@ async fn a_cut_link_is_noticed_by_both_and_mended_with_the_same_url() {
     assert_eq!(world.get("/").await.status, 200);
 }
 
-#[tokio::test]
-async fn a_link_cut_in_one_direction_is_noticed_too() {
+async fn a_link_cut_in_one_direction_is_noticed_too(transport: Transport) {
     let story = async |direction: Direction| {
-        let world = World::start().await;
+        let world = World::over(transport).await;
         let mut client = world.client().await;
         world.link.cut_one(direction);
         client.status_when("reconnecting", is_reconnecting).await;
@@ -264,9 +274,8 @@ async fn a_link_cut_in_one_direction_is_noticed_too() {
     tokio::join!(story(Direction::ToRelay), story(Direction::ToClient));
 }
 
-#[tokio::test]
-async fn what_a_stall_holds_up_arrives_when_it_is_over() {
-    let world = World::start().await;
+async fn what_a_stall_holds_up_arrives_when_it_is_over(transport: Transport) {
+    let world = World::over(transport).await;
     let mut client = world.client().await;
     client
         .status_when("online", |s| s.state == State::Online)
@@ -281,9 +290,8 @@ async fn what_a_stall_holds_up_arrives_when_it_is_over() {
     assert_eq!(client.status.borrow().reconnects, 0);
 }
 
-#[tokio::test]
-async fn a_slow_link_carries_requests_and_says_how_slow() {
-    let world = World::start().await;
+async fn a_slow_link_carries_requests_and_says_how_slow(transport: Transport) {
+    let world = World::over(transport).await;
     world.link.delay(Duration::from_millis(30));
     let mut client = world.client().await;
     let status = client.status_when("online", |s| s.rtt.is_some()).await;
@@ -320,9 +328,8 @@ async fn a_request_under_way_survives_a_change_of_networks() {
     assert_eq!(client.status.borrow().reconnects, 0, "the session went on");
 }
 
-#[tokio::test]
-async fn a_relay_killed_and_restarted_has_its_clients_back() {
-    let mut world = World::start().await;
+async fn a_relay_killed_and_restarted_has_its_clients_back(transport: Transport) {
+    let mut world = World::over(transport).await;
     let mut client = world.client().await;
     let url = client.url().to_owned();
     world.origin.next(Script::never());
@@ -345,9 +352,8 @@ async fn a_relay_killed_and_restarted_has_its_clients_back() {
     assert_eq!(world.origin.seen(), 2);
 }
 
-#[tokio::test]
-async fn a_relay_that_drains_lets_the_request_under_way_finish() {
-    let world = World::start().await;
+async fn a_relay_that_drains_lets_the_request_under_way_finish(transport: Transport) {
+    let world = World::over(transport).await;
     let mut client = world.client().await;
     let gate = Gate::default();
     world.origin.next(
@@ -387,9 +393,8 @@ async fn a_relay_that_drains_lets_the_request_under_way_finish() {
     assert_eq!(sender.send(request).await.status, 200);
 }
 
-#[tokio::test]
-async fn a_relay_that_drains_ends_what_takes_longer_than_its_grace() {
-    let mut world = World::start().await;
+async fn a_relay_that_drains_ends_what_takes_longer_than_its_grace(transport: Transport) {
+    let mut world = World::over(transport).await;
     let _client = world.client().await;
     world.origin.next(Script::never());
     let mut wire = world.begin("/").await;
@@ -405,15 +410,14 @@ async fn a_relay_that_drains_ends_what_takes_longer_than_its_grace() {
     world.origin.gone().await;
 }
 
-#[tokio::test]
-async fn one_session_cannot_serve_anothers_name() {
-    let world = World::start().await;
+async fn one_session_cannot_serve_anothers_name(transport: Transport) {
+    let world = World::over(transport).await;
     let _shop = world.client().await;
     let other_app = Origin::start();
     other_app.always(Script::ok("the other app"));
     let setup = Setup {
         name: String::from("other"),
-        ..Setup::default()
+        ..Setup::over(transport)
     };
     let ca = world.relay.ca().to_owned();
     let other = Client::start(setup, world.link.address(), ca, other_app.address())

@@ -12,12 +12,16 @@
 //! Streams, their windows and their resets are HTTP/2's (RFC 9113); what passes in them is the
 //! same as over QUIC. HTTP/2 was measured against yamux: 12 us an exchange against 20 to 25.
 //!
-//! TCP itself may take many minutes to notice that a path is dead. The client pings, and a side
-//! that sees no sign of the other for [`windows::DEAD_PEER`] ends the session. A sign is a byte
-//! read, and a write that goes on after it had to wait: then the other's kernel has taken some.
+//! TCP itself may take many minutes to notice that a path is dead. A side that has written nothing
+//! for [`windows::KEEP_ALIVE`] writes a sign, an empty frame of a type that HTTP/2 does not know
+//! and ignores (RFC 9113, 5.5). A side that has seen nothing of the other for
+//! [`windows::DEAD_PEER`] ends the session; it sees bytes that come, and a write that goes on
+//! after it had to wait: then the other's kernel has taken some.
 //!
-//! The relay does not ping. h2 reads nothing while a PING, or the answer to one, waits for a full
-//! socket; with pings both ways two sides in the middle of bulk could wait for each other.
+//! Only the client pings, for the round trip, and only while little moves. A PING is answered
+//! behind all that the other side has to send, so on a slow path it says too late who is alive.
+//! And h2 reads nothing while a PING or the answer to one waits for a full socket: in the middle of
+//! bulk both ways, two sides could wait for each other.
 
 use crate::session::{Ended, Stream, printable};
 use crate::windows;
@@ -35,10 +39,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
-use wire::close::Close;
-
-/// Close codes travel in GOAWAY and RST_STREAM above the codes of RFC 9113, section 7.
-const BASE: u32 = 0x00ad_1700;
+use wire::close::{Close, HTTP2_BASE as BASE};
 
 /// Bytes that one stream may have waiting for the socket. More would only lie in memory.
 const SEND_BUFFER: usize = 256 * 1024;
@@ -68,6 +69,9 @@ const STRAYS: usize = 64 * 1024;
 /// come at once.
 const CANCELLED_UNSEEN: usize = 16 * 1024;
 
+/// Fewer bytes than this in [`windows::KEEP_ALIVE`] fill no socket that a ping could wait for.
+const LITTLE: u64 = 64 * 1024;
+
 /// After closing, so long is what was said pushed out.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -93,8 +97,8 @@ struct Inner {
     control: Option<tokio::sync::Mutex<mpsc::Receiver<Stream>>>,
     accepted: tokio::sync::Mutex<mpsc::Receiver<Stream>>,
     driver: AbortHandle,
-    /// The driver still says goodbye, and ends by itself within [`GOODBYE`].
-    closing: AtomicBool,
+    /// Closed here. The driver still says goodbye, and ends by itself within [`GOODBYE`].
+    closing: watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -105,7 +109,7 @@ impl std::fmt::Debug for Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if !self.closing.load(Ordering::Relaxed) {
+        if !*self.closing.borrow() {
             self.driver.abort();
         }
     }
@@ -166,7 +170,9 @@ impl Connection {
                             Ok(()) => hung_up(),
                             Err(error) => ended(&error),
                         },
-                        () = keeper.dead() => return Ended::Silent,
+                        is_dead = keeper.is_dead() => if is_dead {
+                            return Ended::Silent;
+                        },
                     }
                 }
             };
@@ -184,7 +190,7 @@ impl Connection {
             control: None,
             accepted: tokio::sync::Mutex::new(accepted),
             driver: driver.abort_handle(),
-            closing: AtomicBool::new(false),
+            closing: watch::Sender::new(false),
         });
         let control = request(&mut for_control, "/control", None).await?;
         // The channel has room for exactly this one.
@@ -256,7 +262,9 @@ impl Connection {
                                 answer(request, respond, to);
                             }
                         },
-                        () = keeper.dead() => return Ended::Silent,
+                        is_dead = keeper.is_dead() => if is_dead {
+                            return Ended::Silent;
+                        },
                     }
                 }
             };
@@ -275,14 +283,15 @@ impl Connection {
                 control: Some(tokio::sync::Mutex::new(control)),
                 accepted: tokio::sync::Mutex::new(accepted),
                 driver: driver.abort_handle(),
-                closing: AtomicBool::new(false),
+                closing: watch::Sender::new(false),
             }),
         })
     }
 
     /// The relay opens a stream; the client gets its one, the control stream.
     pub(crate) async fn open(&self) -> Result<Stream, Ended> {
-        if self.inner.closing.load(Ordering::Relaxed) {
+        // For the driver's last moments: nobody would answer.
+        if *self.inner.closing.borrow() {
             return Err(Ended::Here);
         }
         let mut opener = match (&self.inner.opener, &self.inner.control) {
@@ -335,16 +344,18 @@ impl Connection {
 
     pub(crate) async fn closed(&self) -> Ended {
         let mut over = self.inner.ended.clone();
-        let ended = match over.wait_for(Option::is_some).await {
-            Ok(ended) => ended.clone(),
-            Err(_) => None,
+        let mut closing = self.inner.closing.subscribe();
+        let ended = tokio::select! {
+            biased;
+            ended = over.wait_for(Option::is_some) => ended.ok().and_then(|ended| ended.clone()),
+            _ = closing.wait_for(|closing| *closing) => None,
         };
-        // Without a word: its driver was stopped.
+        // Without a word: it was closed here, or its driver was stopped.
         ended.unwrap_or(Ended::Here)
     }
 
     pub(crate) fn close(&self, code: Close, reason: &str) {
-        self.inner.closing.store(true, Ordering::Relaxed);
+        self.inner.closing.send_replace(true);
         // Full: it is being closed already, or its driver has ended.
         let _ = self
             .inner
@@ -539,7 +550,10 @@ impl SendHalf {
             };
         }
         let n = room.min(buf.len());
-        match self.stream.send_data(Bytes::copy_from_slice(&buf[..n]), false) {
+        match self
+            .stream
+            .send_data(Bytes::copy_from_slice(&buf[..n]), false)
+        {
             Ok(()) => Poll::Ready(Ok(n)),
             Err(error) => Poll::Ready(Err(io_error(error))),
         }
@@ -637,9 +651,10 @@ impl Keeper {
         }
     }
 
-    /// Pings until there was no sign of the peer for [`windows::DEAD_PEER`]. May be cancelled and
-    /// called again.
-    async fn dead(&mut self) {
+    /// Waits for the next look at the peer: whether there was no sign of it for
+    /// [`windows::DEAD_PEER`]. The connection must be polled again afterwards, so that what is due
+    /// goes out. May be cancelled and called again.
+    async fn is_dead(&mut self) -> bool {
         loop {
             let pong = async {
                 match &mut self.pings {
@@ -663,14 +678,17 @@ impl Keeper {
                     }
                 }
                 _ = self.tick.tick() => {
-                    if self.life.silent_for() > windows::DEAD_PEER {
-                        return;
-                    }
+                    let written = self.life.written.swap(0, Ordering::Relaxed);
+                    let moved = written + self.life.read.swap(0, Ordering::Relaxed);
                     if let (Some(pings), None) = (&mut self.pings, self.asked)
+                        && moved < LITTLE
                         && pings.send_ping(h2::Ping::opaque()).is_ok()
                     {
                         self.asked = Some(Instant::now());
+                    } else if written == 0 {
+                        self.life.is_due.store(true, Ordering::Relaxed);
                     }
+                    return self.life.silent_for() > windows::DEAD_PEER;
                 }
             }
         }
@@ -682,6 +700,11 @@ struct Life {
     begin: Instant,
     /// Milliseconds after `begin`.
     heard: AtomicU64,
+    /// Bytes since the last look.
+    read: AtomicU64,
+    written: AtomicU64,
+    /// A sign of ours is due.
+    is_due: AtomicBool,
 }
 
 impl Life {
@@ -696,12 +719,24 @@ impl Life {
     }
 }
 
-/// Notes when bytes come, and when the peer makes room for more.
+/// An empty frame of a type that nobody knows: no flags, on stream 0.
+const SIGN: [u8; 9] = [0, 0, 0, 0xad, 0, 0, 0, 0, 0];
+
+/// Notes when bytes come, and when the peer makes room for more. Writes signs.
+///
+/// When the connection breaks, what the peer said last, its goodbye, may still lie unread. So a
+/// write that fails says nothing, and a read that does so says that this was all.
 struct Watched<S> {
     stream: S,
     life: Arc<Life>,
-    /// A write had to wait.
+    /// What is left to write of a sign that was begun.
+    sign: &'static [u8],
+    /// A write had to wait: nothing of it went even into the buffer of TLS.
     is_full: bool,
+    /// A flush had to wait.
+    is_behind: bool,
+    /// A write failed. What else is written goes nowhere.
+    is_broken: bool,
 }
 
 impl<S> Watched<S> {
@@ -709,21 +744,62 @@ impl<S> Watched<S> {
         let life = Arc::new(Life {
             begin: Instant::now(),
             heard: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            is_due: AtomicBool::new(false),
         });
         let watched = Watched {
             stream,
             life: Arc::clone(&life),
+            sign: &[],
             is_full: false,
+            is_behind: false,
+            is_broken: false,
         };
         (watched, life)
     }
 
-    fn note<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if self.is_full && matches!(written, Poll::Ready(Ok(_))) {
-            self.life.hear();
+    /// What became of a write of `len` bytes.
+    fn wrote(&mut self, len: usize, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let was_full = std::mem::replace(&mut self.is_full, written.is_pending());
+        match ready!(written) {
+            Err(error) if is_loss(&error) => {
+                self.is_broken = true;
+                Poll::Ready(Ok(len))
+            }
+            written => {
+                if was_full {
+                    self.life.hear();
+                }
+                if let Ok(n) = written {
+                    self.life.written.fetch_add(n as u64, Ordering::Relaxed);
+                }
+                Poll::Ready(written)
+            }
         }
-        self.is_full = written.is_pending();
-        written
+    }
+}
+
+/// Whether the connection is gone, and nothing else is wrong with it.
+fn is_loss(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
+}
+
+impl<S: AsyncWrite + Unpin> Watched<S> {
+    /// Writes what is left of a sign. Nothing may come into the middle of it.
+    fn poll_sign(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.sign.is_empty() && !self.is_broken {
+            let written = Pin::new(&mut self.stream).poll_write(cx, self.sign);
+            match ready!(self.wrote(self.sign.len(), written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.sign = &self.sign[n..],
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -733,9 +809,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let result = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
-        self.life.hear();
-        Poll::Ready(result)
+        let before = buf.filled().len();
+        match ready!(Pin::new(&mut self.stream).poll_read(cx, buf)) {
+            Err(error) if is_loss(&error) => Poll::Ready(Ok(())),
+            result => {
+                let read = (buf.filled().len() - before) as u64;
+                self.life.read.fetch_add(read, Ordering::Relaxed);
+                self.life.hear();
+                Poll::Ready(result)
+            }
+        }
     }
 }
 
@@ -745,17 +828,45 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_broken {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        ready!(self.poll_sign(cx))?;
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.note(written)
+        self.wrote(buf.len(), written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let written = Pin::new(&mut self.stream).poll_flush(cx);
-        self.note(written)
+        // h2 flushes between two frames, never inside one.
+        if self.sign.is_empty() && self.life.is_due.swap(false, Ordering::Relaxed) {
+            self.sign = &SIGN;
+        }
+        ready!(self.poll_sign(cx))?;
+        if self.is_broken {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        let was_behind = std::mem::replace(&mut self.is_behind, flushed.is_pending());
+        match ready!(flushed) {
+            Err(error) if is_loss(&error) => {
+                self.is_broken = true;
+                Poll::Ready(Ok(()))
+            }
+            flushed => {
+                if was_behind {
+                    self.life.hear();
+                }
+                Poll::Ready(flushed)
+            }
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        ready!(self.poll_sign(cx))?;
+        match ready!(Pin::new(&mut self.stream).poll_shutdown(cx)) {
+            Err(error) if is_loss(&error) => Poll::Ready(Ok(())),
+            result => Poll::Ready(result),
+        }
     }
 
     fn poll_write_vectored(
@@ -763,8 +874,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        if self.is_broken {
+            return Poll::Ready(Ok(len));
+        }
+        ready!(self.poll_sign(cx))?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.note(written)
+        self.wrote(len, written)
     }
 
     fn is_write_vectored(&self) -> bool {

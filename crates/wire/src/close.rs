@@ -1,5 +1,9 @@
 //! Why a session or a stream ends: the code in QUIC's CONNECTION_CLOSE, RESET_STREAM and
-//! STOP_SENDING (RFC 9000, sections 19.4, 19.5 and 19.19).
+//! STOP_SENDING (RFC 9000, sections 19.4, 19.5 and 19.19); over TCP, above [`HTTP2_BASE`], in
+//! HTTP/2's GOAWAY and RST_STREAM.
+
+/// Over TCP close codes travel as this and the code, above the codes of RFC 9113, section 7.
+pub const HTTP2_BASE: u32 = 0x00ad_1700;
 
 /// A close code. Unknown codes are kept as numbers, so that a newer peer can be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

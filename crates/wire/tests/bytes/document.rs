@@ -118,6 +118,9 @@ fn the_document_has_the_labels_limits_and_codes_of_the_code() {
             .any(|line| line.contains(what) && line.contains(&limit));
         assert!(said, "{what}: {limit}");
     }
+    let base = wire::close::HTTP2_BASE;
+    let base = format!("`{base:#010x}` ({})", with_commas(base.into()));
+    assert!(DOCUMENT.contains(&base), "{base}");
     for code in (0..8).map(wire::close::Close) {
         let row = format!("| {} | {} |", code.0, code.as_str());
         assert!(DOCUMENT.contains(&row), "{row}");

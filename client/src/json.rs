@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use capture::{Attempt, Body, BodyEnd, Delivery, Fields, Outcome, Request, Response, Retry};
-use proxy::http1::put_field;
+use proxy::http1::{BodyEncoding, put_field};
 use serde_json::{Map, Value, json};
 use signature::Judgement;
 use std::time::Duration;
@@ -278,7 +278,18 @@ pub fn raw_request(request: &Request) -> Vec<u8> {
         put_field(name, value, &mut out);
     }
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(&request.body.bytes);
+    // What came in chunks is written as one, with its trailers: a request that a parser takes.
+    let chunked = capture::field(&request.fields, "transfer-encoding").is_some();
+    let encoding = match chunked {
+        true => BodyEncoding::Chunked,
+        false => BodyEncoding::Plain,
+    };
+    if !request.body.bytes.is_empty() {
+        encoding.before(request.body.bytes.len(), &mut out);
+        out.extend_from_slice(&request.body.bytes);
+        encoding.after(&mut out);
+    }
+    encoding.end(&request.trailers, &mut out);
     out.to_vec()
 }
 

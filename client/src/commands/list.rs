@@ -8,7 +8,7 @@ use capture::Query;
 use clap::Args;
 use serde_json::Value;
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// Flags of `client list`.
@@ -71,6 +71,9 @@ pub async fn run(flags: List) -> Result<(), Failure> {
             }
         }
         if !flags.follow {
+            if seen.is_empty() && std::io::stderr().is_terminal() {
+                eprintln!("nothing is recorded that fits");
+            }
             return Ok(());
         }
         tokio::time::sleep(LOOK).await;

@@ -170,6 +170,7 @@ fn message(out: &mut String, title: &str, message: &Value, decode: &dyn Fn(&Valu
         let part = |i: usize| visible(field[i].as_str().unwrap_or_default()).into_owned();
         out.push_str(&format!("  {}: {}\n", part(0), part(1)));
     }
+    let trailers = message["trailers"].as_array().cloned().unwrap_or_default();
     let body = decode(&message["body_base64"]);
     let whole = message["body_bytes"].as_u64() == Some(body.len() as u64);
     if !body.is_empty() {
@@ -177,6 +178,10 @@ fn message(out: &mut String, title: &str, message: &Value, decode: &dyn Fn(&Valu
         for line in body.split(|b| *b == b'\n') {
             out.push_str(&format!("  {}\n", visible_bytes(line)));
         }
+    }
+    for field in &trailers {
+        let part = |i: usize| visible(field[i].as_str().unwrap_or_default()).into_owned();
+        out.push_str(&format!("  (trailer) {}: {}\n", part(0), part(1)));
     }
     if !whole || message["body_whole"] == Value::Bool(false) {
         out.push_str(&format!(

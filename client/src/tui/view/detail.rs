@@ -150,10 +150,11 @@ impl Writer<'_> {
                     Span::styled(visible(why).into_owned(), theme.strong()),
                 ]));
                 let got = sent.map_or(String::from("no status"), |status| status.to_string());
-                self.text(
-                    format!("the sender got {got} · Adit-Cause: {}", visible(cause)),
-                    theme.quiet(),
-                );
+                let told = match attempt.trigger {
+                    Trigger::Replay => format!("cause: {}", visible(cause)),
+                    _ => format!("the sender got {got} · Adit-Cause: {}", visible(cause)),
+                };
+                self.text(told, theme.quiet());
                 self.text(
                     ran(*may_have_run),
                     if *may_have_run {
@@ -218,7 +219,12 @@ impl Writer<'_> {
     }
 
     fn fields(&mut self, title: &str, fields: &Fields) {
-        self.section(&format!("{} {title}, as they came", fields.len()));
+        // "1 header, as it came".
+        let (title, came) = match fields.len() {
+            1 => (title.trim_end_matches('s'), "it"),
+            _ => (title, "they"),
+        };
+        self.section(&format!("{} {title}, as {came} came", fields.len()));
         for (name, value) in fields {
             self.lines.push(Line::from(vec![
                 Span::styled(visible_bytes(name).into_owned(), self.theme.name()),

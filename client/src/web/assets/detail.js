@@ -114,7 +114,9 @@ function responsePage(d, a) {
   if (a.cause !== null) {
     out.push(
       el("p", { class: "note bad" }, el("span", { class: "bad strong mono" }, statusCell(a)), "  ", el("span", { class: "strong" }, a.error)),
-      el("p", { class: "quiet" }, `the sender got ${a.status ?? "no status"} · Adit-Cause: ${a.cause}`),
+      el("p", { class: "quiet" }, a.trigger === "replay"
+        ? `cause: ${a.cause}`
+        : `the sender got ${a.status ?? "no status"} · Adit-Cause: ${a.cause}`),
       el("p", { class: a.may_have_run ? "warn" : "quiet" }, ran(a.may_have_run)));
     if (a.cause === "app-refused") {
       out.push(el("p", { class: "hint" }, "start your app, then press r to replay this one"));
@@ -145,7 +147,9 @@ function message(m, d = null) {
 function fields(title, list) {
   const dl = el("dl", { class: "fields" });
   for (const [name, value] of list) dl.append(el("dt", {}, name), el("dd", {}, value));
-  return [el("h2", {}, `${list.length} ${title}, as they came`), dl];
+  const one = list.length === 1;
+  const name = one ? title.slice(0, -1) : title;
+  return [el("h2", {}, `${list.length} ${name}, as ${one ? "it" : "they"} came`), dl];
 }
 
 function pair(dl, name, value, className) {

@@ -24,6 +24,7 @@ use proxy::{Cause, FrameReader, FrameWriter};
 use signature::{Message, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 use tunnel::{RecvHalf, SendHalf, Stream};
 use wire::{Abort, Frame, Framing, Length, Preface, RequestHead, Side};
@@ -249,6 +250,13 @@ impl Deliveries {
                 &mut recorder,
             )
             .await;
+        if done.is_ok() && !headers::asks_for_websocket(&head.fields) {
+            // It was written; whether it arrived, the relay says by ending its own half.
+            let _ = writer.raw().shutdown().await;
+            if let Err(lost) = confirmed(reader).await {
+                recorder.undelivered(lost.cause.as_str(), lost.why);
+            }
+        }
         if let Err(broken) = &done {
             let gone = broken.cause == Cause::SenderGone;
             let gave_up = match gone {
@@ -600,6 +608,33 @@ enum Held {
     Whole(Bytes, Fields),
     /// Too long to be held: what came so far.
     TooLong(Bytes),
+}
+
+/// Waits until the relay has taken the whole answer: it ends its half of the stream then.
+async fn confirmed(reader: &mut FrameReader<RecvHalf>) -> Result<(), Broken> {
+    loop {
+        match reader.next().await {
+            Ok(Frame::Abort(_)) => return Err(gone(true)),
+            Ok(_) => {}
+            // A reset of the stream: the sender has left. Anything else: the session is over.
+            Err(FrameError::Lost(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                return Err(Broken {
+                    why: String::from("the sender went away before the whole answer reached it"),
+                    ..gone(true)
+                });
+            }
+            Err(FrameError::Lost(_)) => {
+                return Err(Broken {
+                    cause: Cause::TunnelLost,
+                    why: String::from(
+                        "the app answered, but the tunnel was lost before the answer got through",
+                    ),
+                    may_have_run: true,
+                });
+            }
+            Err(_) => return Ok(()),
+        }
+    }
 }
 
 /// Waits until the stream is reset: the sender went away, or the tunnel is lost.

@@ -41,7 +41,7 @@ pub async fn run(
     // What was recorded before is history, not news.
     for delivery in &snapshot {
         for attempt in &delivery.attempts {
-            printer.seen.mark(attempt_key(delivery, attempt), 2);
+            printer.seen.mark(attempt_key(delivery, attempt), 3);
         }
     }
     let mut shown = None;
@@ -83,7 +83,7 @@ fn attempt_key(delivery: &Delivery, attempt: &Attempt) -> Key {
     }
 }
 
-/// How far each attempt's lines are written: 1 the request, 2 its answer too.
+/// How far each attempt's lines are written: 1 the request, 2 its answer too, 3 its failure.
 #[derive(Default)]
 struct Seen {
     lines: HashMap<Key, u8>,
@@ -123,11 +123,17 @@ impl Printer {
                 })?;
                 self.seen.mark(key, 1);
             }
-            if written < 2 && over {
+            // An answer that turns out not to have got through is told again, as what it is.
+            let told = match attempt.outcome {
+                Outcome::Pending => 1,
+                Outcome::Answered { .. } => 2,
+                Outcome::Failed { .. } => 3,
+            };
+            if written < told && over {
                 self.line(&json::response_line(delivery, attempt), || {
                     response_text(delivery, attempt)
                 })?;
-                self.seen.mark(key, 2);
+                self.seen.mark(key, told);
             }
         }
         Ok(())

@@ -287,6 +287,26 @@ impl Recorder {
         self.end(outcome, BodyEnd::Cut, Fields::new());
     }
 
+    /// The whole answer that [`Recorder::response_end`] told of did not reach the sender after all.
+    /// The answer stays in the record; the attempt has failed.
+    pub fn undelivered(&mut self, cause: impl Into<String>, why: impl Into<String>) {
+        let (cause, why) = (cause.into(), why.into());
+        let exact = Exact {
+            request: None,
+            response: None,
+        };
+        self.store.model().change(self.place, exact, |attempt| {
+            if matches!(attempt.outcome, Outcome::Answered { .. }) {
+                attempt.outcome = Outcome::Failed {
+                    status: None,
+                    cause,
+                    why,
+                    may_have_run: true,
+                };
+            }
+        });
+    }
+
     /// Says in advance what it means when this recorder is dropped without an outcome, such as
     /// `sender-gone`. Without this it means `client-stopped`.
     pub fn abandon(&mut self, cause: impl Into<String>, why: impl Into<String>) {

@@ -20,6 +20,7 @@ testkit::over_both! {
     what_a_stall_holds_up_arrives_when_it_is_over,
     a_slow_link_carries_requests_and_says_how_slow,
     a_relay_killed_and_restarted_has_its_clients_back,
+    an_answer_that_a_dead_relay_cannot_have_taken_is_recorded_as_lost,
     a_relay_that_drains_lets_the_request_under_way_finish,
     a_relay_that_drains_ends_what_takes_longer_than_its_grace,
     one_session_cannot_serve_anothers_name,
@@ -350,6 +351,29 @@ async fn a_relay_killed_and_restarted_has_its_clients_back(transport: Transport)
     world.origin.gone().await;
     assert_eq!(world.get("/").await.status, 200);
     assert_eq!(world.origin.seen(), 2);
+}
+
+async fn an_answer_that_a_dead_relay_cannot_have_taken_is_recorded_as_lost(transport: Transport) {
+    let mut world = World::over(transport).await;
+    let client = world.client().await;
+    let gate = Gate::default();
+    world.origin.next(
+        Script::default()
+            .request()
+            .wait(&gate)
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nfinished"),
+    );
+    let _wire = world.begin("/").await;
+    world.origin.head().await;
+
+    world.relay.kill();
+    gate.open();
+
+    client
+        .records_when("the answer as lost", |all| {
+            all.len() == 1 && all[0].is_failed()
+        })
+        .await;
 }
 
 async fn a_relay_that_drains_lets_the_request_under_way_finish(transport: Transport) {

@@ -151,7 +151,8 @@ impl Session {
         }
     }
 
-    /// The smoothed round trip.
+    /// The smoothed round trip. Over TCP only the client measures it, while little moves; 0 before
+    /// the first.
     pub fn rtt(&self) -> Duration {
         match &self.0 {
             Carrier::Quic { connection, .. } => connection.rtt(),

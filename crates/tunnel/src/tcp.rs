@@ -620,12 +620,12 @@ impl Drop for RecvHalf {
 }
 
 fn io_error(error: h2::Error) -> io::Error {
-    match error.is_io() {
-        true => error
-            .into_io()
-            .unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()),
-        false => io::Error::new(io::ErrorKind::ConnectionReset, error),
-    }
+    // As over QUIC: a stream that was reset, or a session that is over.
+    let kind = match error.is_reset() {
+        true => io::ErrorKind::ConnectionReset,
+        false => io::ErrorKind::NotConnected,
+    };
+    io::Error::new(kind, error)
 }
 
 /// Pings, and knows when the peer last showed itself.

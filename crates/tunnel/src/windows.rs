@@ -20,7 +20,7 @@ pub const SESSION: u32 = STREAMS * STREAM;
 /// Bytes a peer may send before it has said who it is: room for one Hello.
 pub const UNKNOWN_PEER: u32 = 16 * 1024;
 
-/// How often the client shows that it is there.
+/// How often a side that says nothing shows that it is there: over QUIC the client, over TCP both.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// After so long without a packet the peer is gone: three keep-alives lost.

@@ -177,29 +177,29 @@ async fn exchange(
         let _share = share;
         let mut head_to = Some(head_to);
         let cause = {
-            let mut up = pin!(upload(&mut body, writer));
+            let mut up = pin!(upload(&mut body, &mut writer));
             let mut down = pin!(download(reader, to_head, &mut head_to, body_to, &whole));
             let mut uploading = true;
             loop {
                 tokio::select! {
                     biased;
-                    done = &mut down => match done {
-                        Ok(()) => return,
-                        Err(cause) => break cause,
-                    },
+                    done = &mut down => break done.err(),
                     // Dropping both halves of the stream tells the client.
                     fault = &mut up, if uploading => match fault {
                         SenderFault::NotWanted => uploading = false,
                         SenderFault::Gone => return,
-                        SenderFault::Malformed => break Cause::Malformed,
-                        SenderFault::Slow => break Cause::SlowSender,
+                        SenderFault::Malformed => break Some(Cause::Malformed),
+                        SenderFault::Slow => break Some(Cause::SlowSender),
                     },
                 }
             }
         };
-        if let Some(head_to) = head_to {
+        if let (Some(cause), Some(head_to)) = (cause, head_to) {
             read_away(&mut body, waits).await;
             let _ = head_to.send(Err(cause));
+        } else if whole.load(Ordering::Acquire) {
+            // The client has all it needs; the stream ends in order and is not reset.
+            writer.into_inner().finish();
         }
     }));
     match head_from.await {
@@ -314,7 +314,7 @@ async fn read_away(body: &mut Incoming, waits: bool) {
 
 /// Carries the request's body to the client. Never ends well: it runs until the answer is there,
 /// and holds the stream's sending half.
-async fn upload(body: &mut Incoming, mut writer: FrameWriter<SendHalf>) -> SenderFault {
+async fn upload(body: &mut Incoming, writer: &mut FrameWriter<SendHalf>) -> SenderFault {
     while !body.is_end_stream() {
         if writer.flush().await.is_err() {
             return SenderFault::NotWanted;

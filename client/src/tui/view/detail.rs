@@ -7,7 +7,7 @@ use super::{body, draw_line, draw_lines};
 use crate::text::{self, visible, visible_bytes};
 use crate::tui::Detail;
 use crate::tui::model::{Focus, Model, Tab, app_disagrees};
-use capture::{Attempt, Delivery, Fields, Outcome, Retry, Timing};
+use capture::{Attempt, Delivery, Fields, Outcome, Retry, Timing, Trigger};
 use ratatui::Frame;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};

@@ -260,9 +260,9 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
         ));
     }
     let origin = Origin::new(address);
-    if let Ok(Err(error)) = tokio::time::timeout(PROBE, origin.probe()).await {
+    if let Ok(Err(_)) = tokio::time::timeout(PROBE, origin.probe()).await {
         warnings.push(format!(
-            "nothing listens on {} yet ({error}): senders get 502 until your app runs",
+            "nothing listens on {} yet; senders get 502",
             origin.address().authority()
         ));
     }
@@ -848,7 +848,14 @@ fn fresh_token() -> Result<String, Failure> {
             "the system gave no random bytes for the inspector's token",
         )
     })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    // 32 characters of five bits: the link fits into one line of 80 columns.
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let character = |i: usize| {
+        let bit = i * 5;
+        let pair = u16::from_be_bytes([bytes[bit / 8], *bytes.get(bit / 8 + 1).unwrap_or(&0)]);
+        char::from(ALPHABET[usize::from(pair >> (11 - bit % 8) & 31)])
+    };
+    Ok((0..32).map(character).collect())
 }
 
 /// Reads `500ms`, `10s`, `1m`, `1h`.

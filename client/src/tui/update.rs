@@ -348,7 +348,7 @@ fn act(model: &mut Model, message: Message) -> Vec<Effect> {
         Message::CopyInspector => {
             return match model.status.inspector.clone() {
                 Some(link) => {
-                    let said = format!("copied, open it in a browser: {link}");
+                    let said = format!("copied: {link}");
                     model.say(Mood::Good, &said);
                     vec![Effect::Copy(link)]
                 }

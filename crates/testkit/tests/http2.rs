@@ -18,7 +18,6 @@ testkit::over_both! {
     a_request_with_trailers_reaches_the_app_and_its_answer_comes_back,
     a_reset_stream_cancels_the_request_at_the_app_and_no_other,
     a_cut_answer_is_a_reset_stream,
-    more_requests_at_once_than_an_address_may_hold_are_429_with_retry_after,
     an_upload_that_the_app_does_not_read_stops_no_other_of_its_connection,
 }
 
@@ -249,10 +248,9 @@ async fn an_upload_that_the_app_does_not_read_stops_no_other_of_its_connection(
 }
 
 /// Waits for the relay's own limit, 10 s.
-async fn more_requests_at_once_than_an_address_may_hold_are_429_with_retry_after(
-    transport: Transport,
-) {
-    let world = World::over(transport).await;
+#[tokio::test]
+async fn more_requests_at_once_than_an_address_may_hold_are_429_with_retry_after() {
+    let world = World::start().await;
     let _client = world.client().await;
     let host = world.host();
     world.origin.always(Script::never());

@@ -20,6 +20,7 @@ pub mod json;
 pub mod origin;
 pub mod plain;
 pub mod records;
+pub mod rules;
 pub mod sample;
 pub mod secrets;
 pub mod sender;

@@ -5,11 +5,12 @@ use crate::config::File;
 use crate::delivery::{Deliveries, Forwarding, HostHeader};
 use crate::embedded;
 use crate::failure::{Exit, Failure};
-use crate::guard::{Guard, OnInvalid, Rule};
+use crate::guard::OnInvalid;
 use crate::http::Trust;
 use crate::inspector::Inspector;
 use crate::origin::{Address, Origin};
 use crate::plain;
+use crate::rules;
 use crate::secrets;
 use crate::signals::Signals;
 use crate::state::{Running, State};
@@ -19,8 +20,6 @@ use crate::web;
 use capture::{Change, Store};
 use clap::Args;
 use relay::Relay;
-use signature::{Catalogue, Keys, Secret};
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -184,7 +183,7 @@ pub async fn up(flags: Http) -> Result<Up, Failure> {
         .iter()
         .find(|(_, tunnel)| Address::parse(&tunnel.origin).is_ok_and(|origin| origin == address));
 
-    let guard = guard(&flags, &file, tunnel.map(|(_, tunnel)| tunnel))?;
+    let guard = rules::guard(&flags, &file, tunnel.map(|(_, tunnel)| tunnel))?;
     let (store, folder) = store(&flags, &file, &state)?;
     let inspect = flags.inspect.as_deref().or(file.inspect.as_deref());
     let listener = match inspect {
@@ -653,150 +652,6 @@ fn wanted_name(
             }
         },
     }
-}
-
-fn guard(
-    flags: &Http,
-    file: &File,
-    tunnel: Option<&crate::config::Tunnel>,
-) -> Result<Guard, Failure> {
-    let catalogue = Catalogue::builtin();
-    let known = |name: &str| match catalogue.get(name) {
-        Some(_) => Ok(name.to_owned()),
-        None => Err(unknown_provider(&catalogue, name)),
-    };
-    let mut rules = Vec::new();
-    for rule in &flags.verify {
-        let (path, provider) = match rule.split_once('=') {
-            Some((path, provider)) => (path.to_owned(), known(provider)?),
-            None => (String::new(), known(rule)?),
-        };
-        rules.push(Rule { path, provider });
-    }
-    let mut sources: Vec<(String, String)> = Vec::new();
-    for secret in &flags.secret {
-        let named = secret
-            .split_once('=')
-            .filter(|(name, _)| catalogue.get(name).is_some());
-        if let (None, Some((name, _))) = (named, secret.split_once('=')) {
-            refuse_slip(&catalogue, name)?;
-        }
-        match (named, rules.as_slice()) {
-            (Some((provider, source)), _) => sources.push((provider.to_owned(), source.to_owned())),
-            // One provider is checked: the secret is its.
-            (None, [only]) => sources.push((only.provider.clone(), secret.clone())),
-            (None, []) => sources.push((String::from("cloudvno"), secret.clone())),
-            (None, _) => {
-                return Err(Failure::new(
-                    Exit::Usage,
-                    "it is not clear whose secret --secret gives",
-                )
-                .hint("say it as in --secret stripe=env:STRIPE_SECRET"));
-            }
-        }
-    }
-    let mut on_invalid = flags.on_invalid.clone();
-    if rules.is_empty()
-        && let Some(tunnel) = tunnel
-    {
-        for verify in &tunnel.verify {
-            let path = verify.path.clone().unwrap_or_default();
-            rules.push(Rule {
-                path,
-                provider: known(&verify.provider)?,
-            });
-            if let Some(source) = &verify.secret {
-                sources.push((verify.provider.clone(), source.clone()));
-            }
-            on_invalid = on_invalid.or(verify.on_invalid.clone());
-        }
-    }
-    for (provider, source) in &file.secret {
-        let provider = known(provider)?;
-        if !sources.iter().any(|(name, _)| *name == provider) {
-            sources.push((provider, source.clone()));
-        }
-    }
-    let on_invalid = match on_invalid.as_deref() {
-        None | Some("flag") => OnInvalid::Flag,
-        Some("reject") => OnInvalid::Reject,
-        Some(other) => {
-            return Err(Failure::new(
-                Exit::Configuration,
-                format!("on_invalid = {other:?} is neither flag nor reject"),
-            ));
-        }
-    };
-    let mut keys: BTreeMap<String, Keys> = BTreeMap::new();
-    for (provider, source) in sources {
-        let secret = Secret::new(secrets::source(&source)?);
-        keys.entry(provider).or_default().secrets.push(secret);
-    }
-    for provider in catalogue.iter() {
-        let variable = secrets::variable(provider.name());
-        if keys.contains_key(provider.name()) {
-            continue;
-        }
-        if let Ok(value) = std::env::var(&variable)
-            && !value.is_empty()
-        {
-            let secrets = vec![Secret::new(value)];
-            keys.insert(
-                provider.name().to_owned(),
-                Keys {
-                    secrets,
-                    ..Keys::default()
-                },
-            );
-        }
-    }
-    if on_invalid == OnInvalid::Reject
-        && let Some(rule) = rules.iter().find(|rule| !keys.contains_key(&rule.provider))
-    {
-        return Err(Failure::new(
-            Exit::Configuration,
-            format!(
-                "every request for {} would be rejected: no secret is known",
-                rule.provider
-            ),
-        )
-        .hint(format!(
-            "set {}, or give --secret",
-            secrets::variable(&rule.provider)
-        )));
-    }
-    let mut other_hosts = Vec::new();
-    if let Ok(address) = Address::parse(&flags.origin) {
-        other_hosts.push(address.authority());
-    }
-    let guard = Guard::new(catalogue, rules, keys, on_invalid, other_hosts);
-    Ok(guard.scaled(flags.time_scale.unwrap_or(1.0)))
-}
-
-/// Refuses what was meant as a provider's name and has a slip in it. What is far from every name
-/// is the beginning of a secret.
-fn refuse_slip(catalogue: &Catalogue, name: &str) -> Result<(), Failure> {
-    let near = |provider: &signature::Provider| {
-        name.len() > 3 && strsim::damerau_levenshtein(name, provider.name()) <= 2
-    };
-    match catalogue.iter().any(near) {
-        true => Err(unknown_provider(catalogue, name)),
-        false => Ok(()),
-    }
-}
-
-/// A provider that is not in the catalogue, with the nearest that is.
-pub fn unknown_provider(catalogue: &Catalogue, name: &str) -> Failure {
-    let nearest = catalogue
-        .iter()
-        .min_by_key(|provider| strsim::damerau_levenshtein(name, provider.name()))
-        .map(|provider| provider.name().to_owned())
-        .unwrap_or_default();
-    let all: Vec<&str> = catalogue.iter().map(|provider| provider.name()).collect();
-    Failure::new(Exit::Usage, format!("there is no provider {name:?}")).hint(format!(
-        "did you mean {nearest}? There are: {}",
-        all.join(", ")
-    ))
 }
 
 fn forwarding(flags: &Http) -> Result<Forwarding, Failure> {

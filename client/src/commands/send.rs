@@ -63,7 +63,7 @@ pub async fn run(flags: Send) -> Result<(), Failure> {
     let catalogue = Catalogue::builtin();
     let provider = catalogue
         .get(&flags.provider)
-        .ok_or_else(|| super::http::unknown_provider(&catalogue, &flags.provider))?;
+        .ok_or_else(|| crate::rules::unknown_provider(&catalogue, &flags.provider))?;
     let event = events::find(provider.name(), &flags.event)?;
     if !(flags.time_scale.is_finite() && flags.time_scale > 0.0) {
         return Err(usage(format!(

@@ -111,7 +111,7 @@ pub fn run(flags: Verify) -> Result<(), Failure> {
         (None, Some(name)) => Some(
             catalogue
                 .get(name)
-                .ok_or_else(|| super::http::unknown_provider(&catalogue, name))?,
+                .ok_or_else(|| crate::rules::unknown_provider(&catalogue, name))?,
         ),
         (None, None) => catalogue.detect(&headers),
     };

@@ -13,6 +13,7 @@
 
 mod dial;
 mod handshake;
+mod keepalive;
 mod listen;
 mod session;
 mod tcp;

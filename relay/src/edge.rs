@@ -100,6 +100,19 @@ pub struct Edge {
     pub phase: watch::Receiver<Phase>,
 }
 
+/// Acknowledges the head of a first request at once. Senders that write head and body apart, with
+/// Nagle's algorithm on (Python's `http.client`), hold the body back until then, and the kernel
+/// would delay it: 41 ms a webhook without, 2 ms with.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn acknowledge(stream: &TcpStream) {
+    // Failing to makes it slower, not wrong.
+    let _ = socket2::SockRef::from(stream).set_tcp_quickack(true);
+}
+
+/// Other systems offer no way to ask for it.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn acknowledge(_stream: &TcpStream) {}
+
 /// Whether a client is there and no sender.
 fn is_tunnel(stream: &TlsStream<TcpStream>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(wire::ALPN)
@@ -157,7 +170,10 @@ impl Edge {
                     Ok(Ok(stream)) if is_tunnel(&stream) => {
                         sessions.attach(stream, peer, phase).await;
                     }
-                    Ok(Ok(stream)) => ingress.serve(stream, peer, stop).await,
+                    Ok(Ok(stream)) => {
+                        acknowledge(stream.get_ref().0);
+                        ingress.serve(stream, peer, stop).await;
+                    }
                     Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => debug!(%peer, "TLS handshake too slow"),
                 }

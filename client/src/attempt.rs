@@ -30,6 +30,9 @@ use wire::{Frame, Length, RequestHead};
 /// Bytes read from the app at once.
 const READ: usize = 64 * 1024;
 
+/// Bytes read at once until that was too little: most answers are a head and a few bytes.
+const FIRST_READ: usize = 4 * 1024;
+
 /// What is forwarded: the same for a live request and for a replay.
 pub(crate) struct Forward<'a> {
     pub(crate) id: Id,
@@ -533,7 +536,7 @@ async fn receive(
         if !buf.is_empty() {
             acknowledge(read);
         }
-        buf.reserve(READ);
+        buf.reserve(FIRST_READ);
         match read.read_buf(buf).await {
             Ok(1..) => {}
             Ok(0) => {
@@ -547,6 +550,7 @@ async fn receive(
         }
     };
     head_seen.store(true, Ordering::Relaxed);
+    let mut at_once = FIRST_READ;
     let mut body: BodyDecoder = response.body;
     let head = response.head;
     recorder.with(|r| {
@@ -575,9 +579,13 @@ async fn receive(
                     writer.flush().await.map_err(|_| gone(true))?;
                 }
                 acknowledge(read);
-                buf.reserve(READ);
+                buf.reserve(at_once);
                 match read.read_buf(buf).await {
-                    Ok(1..) => {}
+                    Ok(n @ 1..) => {
+                        if n >= at_once {
+                            at_once = READ;
+                        }
+                    }
                     Ok(0) => match body.end_of_input() {
                         Ok(_) => return end(answer, Fields::new(), recorder, false).await,
                         Err(_) => {

@@ -8,6 +8,10 @@ use wire::{Frame, FrameDecoder};
 /// Bytes read from a stream at once.
 const READ: usize = 64 * 1024;
 
+/// Bytes read at once until that was too little. Most exchanges are a head and a few kilobytes, and
+/// a buffer of 64 KiB for each costs more than reading twice.
+const FIRST_READ: usize = 4 * 1024;
+
 /// Body chunks up to this size are copied behind their frame header, to leave in one write with
 /// what is around them; larger ones are written from where they are.
 const COPY: usize = 16 * 1024;
@@ -35,6 +39,8 @@ pub struct FrameReader<R> {
     io: R,
     buf: BytesMut,
     decoder: FrameDecoder,
+    /// Bytes to read at once.
+    read: usize,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -44,6 +50,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             io,
             buf: BytesMut::new(),
             decoder: FrameDecoder::default(),
+            read: FIRST_READ,
         }
     }
 
@@ -57,9 +64,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if let Some(frame) = self.decoder.next(&mut self.buf)? {
                 return Ok(frame);
             }
-            self.buf.reserve(READ);
+            self.buf.reserve(self.read);
             match self.io.read_buf(&mut self.buf).await {
                 Ok(0) => return Err(FrameError::Ended),
+                Ok(n) if n >= self.read => self.read = READ,
                 Ok(_) => {}
                 Err(error) => return Err(FrameError::Lost(error)),
             }

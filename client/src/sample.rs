@@ -5,7 +5,7 @@ use crate::http::{Request, Trust, Url, request};
 use crate::sender::Sender;
 use bytes::{Bytes, BytesMut};
 use proxy::http1::{BodyDecoder, BodyPart, Minor, parse_request, put_field, put_status_line};
-use signature::{Catalogue, Secret};
+use signature::{Catalogue, Schedule, Secret};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -203,5 +203,20 @@ async fn forged(sender: &Sender<'_>, signed: &str, url: &str, sent: &str) {
         fields,
         body: Bytes::copy_from_slice(sent.as_bytes()),
     };
-    let _ = request(&forged, &sender.trust, Duration::from_secs(10)).await;
+    // Whoever sends it behaves as the provider would.
+    let delays = match sender.provider.schedule() {
+        Schedule::Delays { delays, .. } => delays.as_slice(),
+        _ => &[],
+    };
+    let mut waits = delays.iter().map(|delay| delay.div_f64(sender.time_scale));
+    loop {
+        let answer = request(&forged, &sender.trust, Duration::from_secs(10)).await;
+        if answer.is_ok_and(|answer| (200..300).contains(&answer.status)) {
+            return;
+        }
+        match waits.next() {
+            Some(wait) => tokio::time::sleep(wait).await,
+            None => return,
+        }
+    }
 }

@@ -83,7 +83,11 @@ pub fn run(flags: Verify) -> Result<(), Failure> {
             Failure::new(Exit::Failed, format!("{shown} is not a request in JSON")).because(&error)
         })?
     } else {
-        raw(&bytes).map_err(|what| Failure::new(Exit::Failed, format!("{shown}: {what}")))?
+        raw(&bytes).map_err(|what| {
+            Failure::new(Exit::Failed, format!("{shown}: {what}")).hint(
+                "a raw request is what was on the wire, with CRLF line ends (client show ID --raw prints one); or give JSON",
+            )
+        })?
     };
     let body = STANDARD.decode(&file.body_base64).map_err(|error| {
         Failure::new(Exit::Failed, format!("{shown}: body_base64 is not base64")).because(&error)

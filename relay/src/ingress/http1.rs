@@ -21,6 +21,9 @@ use wire::{Fields, Frame, Length, Version};
 /// Bytes read from a sender at once.
 const READ: usize = 16 * 1024;
 
+/// Bytes of later requests that are read while one is being answered.
+const AHEAD: usize = 64 * 1024;
+
 /// Body bytes up to this size are copied behind the head or the chunk line and written with them;
 /// larger ones are written from where they are.
 const COPY: usize = 16 * 1024;
@@ -216,10 +219,13 @@ async fn upload<R: AsyncRead + Unpin>(
             }
         }
     }
-    if sender.buf.is_empty() && matches!(sender.fill().await, Err(_) | Ok(0)) {
-        return SenderFault::Gone;
+    // The next request may come already. It waits in the buffer, so that one sees the sender leave
+    // behind it too; what is more, the kernel keeps.
+    while sender.buf.len() < AHEAD {
+        if matches!(sender.fill().await, Err(_) | Ok(0)) {
+            return SenderFault::Gone;
+        }
     }
-    // The next request came already. It waits in the buffer, and the kernel keeps the rest.
     std::future::pending().await
 }
 

@@ -87,7 +87,11 @@ fn first(model: &Model, width: u16, theme: Theme) -> Line<'static> {
 
     let mut facts = Vec::new();
     if status.embedded {
-        facts.push(String::from("this machine only"));
+        // The origin is worth more than the longer words.
+        facts.push(String::from(match width {
+            0..100 => "local only",
+            _ => "this machine only",
+        }));
     } else if status.state == State::Online {
         facts.extend(status.transport.map(String::from));
         facts.extend(status.rtt.map(|rtt| format!("rtt {}", text::duration(rtt))));

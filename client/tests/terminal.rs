@@ -75,6 +75,31 @@ async fn sigterm_gives_the_terminal_back() {
 }
 
 #[tokio::test]
+async fn a_panic_gives_the_terminal_back_and_its_message_can_be_read() {
+    let Some((_world, terminal)) = shell(80, 24).await else {
+        return;
+    };
+    let this = std::env::current_exe().expect("this program");
+    terminal.press_line(&format!(
+        "{} --ignored --exact --nocapture a_program_that_panics_on_its_screen; echo \"left with $?\"",
+        this.display()
+    ));
+    let page = terminal.shows("left with 101").await;
+    assert!(page.contains("the screen is held"), "{page}");
+    assert!(!page.contains("another thread"), "{page}");
+    assert_eq!(terminal.ask("#{alternate_on}#{mouse_any_flag}"), "00");
+}
+
+#[test]
+#[ignore = "run by a_panic_gives_the_terminal_back_and_its_message_can_be_read"]
+fn a_program_that_panics_on_its_screen() {
+    let _screen = client::tui::Screen::enter().expect("a terminal");
+    let other = std::thread::spawn(|| panic!("another thread"));
+    assert!(other.join().is_err());
+    panic!("the screen is held");
+}
+
+#[tokio::test]
 async fn a_lost_relay_is_shown_and_so_is_its_return() {
     let Some((mut world, terminal)) = open(80, 24).await else {
         return;
@@ -149,6 +174,18 @@ async fn replays(world: &World, terminal: &Terminal, attempts: &str) {
 /// A world, and a terminal in which `client http` runs in it with the name `shop`. `None`, and a
 /// printed reason, where there is no tmux.
 async fn open(columns: u16, rows: u16) -> Option<(World, Terminal)> {
+    let (world, terminal) = shell(columns, rows).await?;
+    terminal.press_line(&format!(
+        "{CLIENT} http {} --relay {} --relay-ca {} --name shop --inspect 127.0.0.1:0",
+        world.origin.address(),
+        world.link.address(),
+        world.relay.ca().display(),
+    ));
+    Some((world, terminal))
+}
+
+/// A world, and a terminal with a shell in it.
+async fn shell(columns: u16, rows: u16) -> Option<(World, Terminal)> {
     if Command::new("tmux").arg("-V").output().is_err() {
         eprintln!("skipped: tmux is not installed, and nothing else here is a real terminal");
         return None;
@@ -156,12 +193,6 @@ async fn open(columns: u16, rows: u16) -> Option<(World, Terminal)> {
     let world = World::start().await;
     let terminal = Terminal::open(&world, columns, rows);
     terminal.shows("$").await;
-    terminal.press_line(&format!(
-        "{CLIENT} http {} --relay {} --relay-ca {} --name shop --inspect 127.0.0.1:0",
-        world.origin.address(),
-        world.link.address(),
-        world.relay.ca().display(),
-    ));
     Some((world, terminal))
 }
 

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Holds the terminal in raw mode on its alternate screen until dropped.
 ///
-/// A panic gives the terminal back before its message is printed, so the message can be read.
+/// A panic of the thread that draws gives the terminal back before its message is printed, so the
+/// message can be read. One of another thread is that task's end and not the screen's: it is
+/// logged, and the screen stays.
 #[derive(Debug)]
 #[must_use = "the terminal is given back when this is dropped"]
 pub struct Screen {
@@ -33,9 +35,14 @@ impl Screen {
         let held = Arc::new(AtomicBool::new(true));
         let screen = Screen { held: held.clone() };
         let before = std::panic::take_hook();
+        let drawing = std::thread::current().id();
         std::panic::set_hook(Box::new(move |info| {
-            give_back(&held);
-            before(info);
+            if std::thread::current().id() == drawing || !held.load(Ordering::SeqCst) {
+                give_back(&held);
+                before(info);
+            } else {
+                tracing::error!("{info}");
+            }
         }));
         execute!(
             io::stdout(),

@@ -305,6 +305,7 @@ impl Agent {
                 }
                 Some(_) = exchanges.join_next(), if !exchanges.is_empty() => {}
                 _ = rtt.tick() => {
+                    self.deliveries.origin.close_idle();
                     let now = session.rtt();
                     self.status.send_if_modified(|status| {
                         let before = status.rtt.replace(now);

@@ -202,10 +202,17 @@ impl Origin {
         None
     }
 
-    /// Gives a connection back whose last answer has ended and which the app keeps open.
-    pub fn give_back(&self, connection: Connection) {
+    /// Closes connections that have been idle for too long: an app of one thread, as many
+    /// development servers are, waits on them and serves nobody else.
+    pub fn close_idle(&self) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|(_, since)| since.elapsed() <= IDLE);
+    }
+
+    /// Gives a connection back whose last answer has ended and which the app keeps open.
+    pub fn give_back(&self, connection: Connection) {
+        self.close_idle();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MOST_IDLE && connection.buf.is_empty() {
             idle.push((connection, Instant::now()));
         }

@@ -306,7 +306,7 @@ impl Agent {
                 Some(_) = exchanges.join_next(), if !exchanges.is_empty() => {}
                 _ = rtt.tick() => {
                     self.deliveries.origin.close_idle();
-                    let now = session.rtt();
+                    let Some(now) = session.rtt() else { continue };
                     self.status.send_if_modified(|status| {
                         let before = status.rtt.replace(now);
                         // What a screen shows in tenths of a millisecond has not changed.
@@ -383,7 +383,7 @@ impl Agent {
             status.name = Some(online.name.clone());
             status.url = Some(online.url.clone());
             status.transport = Some(online.session.transport());
-            status.rtt = Some(online.session.rtt());
+            status.rtt = online.session.rtt();
             status.since = Instant::now();
         });
     }

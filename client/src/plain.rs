@@ -188,13 +188,11 @@ impl Printer {
 fn status_text(status: &Status) -> String {
     let clock = Timestamp::now().local_clock();
     let mut line = format!("{clock}  {}", status.state.as_str());
-    if let (State::Online, Some(transport), Some(rtt)) =
-        (&status.state, status.transport, status.rtt)
-    {
-        line.push_str(&format!(
-            " over {transport}, round trip {:.1} ms",
-            json::ms(rtt)
-        ));
+    if let (State::Online, Some(transport)) = (&status.state, status.transport) {
+        line.push_str(&format!(" over {transport}"));
+        if let Some(rtt) = status.rtt {
+            line.push_str(&format!(", round trip {:.1} ms", json::ms(rtt)));
+        }
     }
     if let Some(reason) = &status.reason {
         line.push_str(&format!(": {}", visible(reason)));

@@ -151,11 +151,11 @@ impl Session {
         }
     }
 
-    /// The smoothed round trip. Over TCP only the client measures it, while little moves; 0 before
-    /// the first.
-    pub fn rtt(&self) -> Duration {
+    /// The smoothed round trip; `None` before one was measured. Over TCP only the client measures
+    /// it, while little moves.
+    pub fn rtt(&self) -> Option<Duration> {
         match &self.0 {
-            Carrier::Quic { connection, .. } => connection.rtt(),
+            Carrier::Quic { connection, .. } => Some(connection.rtt()),
             Carrier::Tcp(connection) => connection.rtt(),
         }
     }

@@ -365,8 +365,9 @@ impl Connection {
         let _ = self.inner.commands.try_send(Command::Trust);
     }
 
-    pub(crate) fn rtt(&self) -> Duration {
-        Duration::from_micros(self.inner.rtt.load(Ordering::Relaxed))
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        let micros = self.inner.rtt.load(Ordering::Relaxed);
+        (micros > 0).then(|| Duration::from_micros(micros))
     }
 
     pub(crate) fn remote(&self) -> SocketAddr {
